@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Error, Result, ensure};
-use nanoscope_checkpoint::{TemporaryFolder, write_atomically};
+use nanoscope_checkpoint::TemporaryFolder;
 use nanoscope_server::Topic;
 
 use crate::terminal::messages::note;
+use crate::write_file::write_file;
 
 macro_rules! embed {
     ($($path:literal),* $(,)?) => {
@@ -77,7 +78,7 @@ fn unpack_to(cache: &Path) -> Result<PathBuf> {
         // The whole content is compared: a cache can be damaged or manipulated.
         let there = fs::read(&path).is_ok_and(|found| found == bytes);
         if !there {
-            write(&path, bytes)?;
+            write_file(&path, bytes)?;
         }
     }
     Ok(dir)
@@ -107,12 +108,6 @@ pub(crate) fn topics() -> Result<Vec<Topic>> {
 /// The files of the demo, with their paths in its folder.
 pub(crate) fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     FILES.iter().copied()
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().expect("every embedded file lies in a folder");
-    fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
-    Ok(write_atomically(path, bytes)?)
 }
 
 /// nanoscope's folder in the user's cache, as the XDG base directory specification defines it.

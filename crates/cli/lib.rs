@@ -14,6 +14,7 @@ mod preflight;
 mod prompt;
 mod terminal;
 mod texts;
+mod write_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -78,12 +78,11 @@ impl HeatMap {
     ) {
         let is_drawn =
             |hook, feature| self.chosen.is_empty() || self.chosen.contains(&(hook, feature));
-        let of_hook = |features: &mut dyn Iterator<Item = (u32, f32)>, hook| {
-            features.filter(|&(feature, _)| is_drawn(hook, feature)).collect()
-        };
-        let features =
-            features.map(|(hook, mut active)| (hook, of_hook(&mut active, hook))).collect();
-        let token = Token { text: shown(token), is_prompt, is_special, features };
+        let features = features.map(|(hook, active)| {
+            (hook, active.filter(|&(feature, _)| is_drawn(hook, feature)).collect())
+        });
+        let token =
+            Token { text: shown(token), is_prompt, is_special, features: features.collect() };
         if self.texts.len() <= row {
             self.texts.resize_with(row + 1, Vec::new);
         }

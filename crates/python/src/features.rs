@@ -1,8 +1,9 @@
 //! Sparse features as CSR arrays.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nanoscope::SparseFeatures;
+use nanoscope::{HookPoint, SparseFeatures};
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -159,6 +160,27 @@ impl Features {
         let (rows, d_sae) = self.shape();
         format!("Features(rows={rows}, d_sae={d_sae}, nnz={})", self.sparse.nnz())
     }
+}
+
+/// Features by hook point.
+pub(crate) type ByHook = BTreeMap<HookPoint, Arc<SparseFeatures>>;
+
+/// Features as a dict for Python, and by hook point; both share them. `leading` gives the shape of the activations
+/// without their last axis from the number of rows.
+pub(crate) fn shared(
+    py: Python<'_>,
+    features: BTreeMap<HookPoint, SparseFeatures>,
+    leading: impl Fn(usize) -> Vec<usize>,
+) -> PyResult<(Py<PyDict>, ByHook)> {
+    let dict = PyDict::new(py);
+    let mut by_hook = ByHook::new();
+    for (hook, sparse) in features {
+        let leading = leading(sparse.rows());
+        let features = Features::new(sparse, leading);
+        by_hook.insert(hook, features.sparse.clone());
+        dict.set_item(hook.to_string(), features)?;
+    }
+    Ok((dict.unbind(), by_hook))
 }
 
 /// The `k` largest of all values of `row`: positive ones, zeros, negative ones.

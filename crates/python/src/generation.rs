@@ -13,10 +13,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::{exception, refused};
-use crate::features::Features;
+use crate::features::{ByHook, shared};
 use crate::heatmap::html;
 use crate::run::reports;
-use crate::table::{ByHook, Token, table};
+use crate::table::{Token, table};
 
 /// One generated token.
 #[pyclass(frozen, module = "nanoscope")]
@@ -47,7 +47,7 @@ pub(crate) struct Generation {
     ended: Mutex<Option<Ended>>,
 }
 
-/// What the computing thread sends.
+/// A message of the computing thread.
 enum Message {
     Prompt(BTreeMap<HookPoint, SparseFeatures>),
     Step(Box<nanoscope::Step>),
@@ -86,7 +86,7 @@ impl Generation {
             Ok(Message::Step(_) | Message::Ended(_)) => unreachable!("the prompt comes first"),
             Err(_) => return Err(refused(py, "the generation ended unexpectedly")),
         };
-        let (prompt_features, prompt_by_hook) = shared(py, features)?;
+        let (prompt_features, prompt_by_hook) = shared(py, features, |rows| vec![rows])?;
         Ok(Self {
             scope,
             prompt,
@@ -111,7 +111,8 @@ impl Generation {
         match received {
             None => Ok(None),
             Some(Ok(Message::Step(mut step))) => {
-                let (features, by_hook) = shared(py, std::mem::take(&mut step.features))?;
+                let (features, by_hook) =
+                    shared(py, std::mem::take(&mut step.features), |rows| vec![rows])?;
                 let step = Py::new(py, Step { inner: *step, by_hook, features })?;
                 lock(&self.taken).push(step.clone_ref(py));
                 Ok(Some(step))
@@ -126,6 +127,14 @@ impl Generation {
             }
             Some(Err(_)) => Err(refused(py, "the generation ended unexpectedly")),
         }
+    }
+
+    /// Generates the rest of the text.
+    fn take_rest(&self, py: Python<'_>) -> PyResult<()> {
+        while self.take(py)?.is_some() {
+            py.check_signals()?;
+        }
+        Ok(())
     }
 
     /// The prompt's tokens and those taken so far.
@@ -169,9 +178,7 @@ impl Generation {
 
     /// Generates the rest of the text, and returns the generation.
     fn finish(this: PyRef<'_, Self>, py: Python<'_>) -> PyResult<Py<Self>> {
-        while this.take(py)?.is_some() {
-            py.check_signals()?;
-        }
+        this.take_rest(py)?;
         Ok(this.into())
     }
 
@@ -228,9 +235,7 @@ impl Generation {
 
     /// The heat map of the whole text, which is generated to its end.
     fn _repr_html_(this: PyRef<'_, Self>, py: Python<'_>) -> PyResult<String> {
-        while this.take(py)?.is_some() {
-            py.check_signals()?;
-        }
+        this.take_rest(py)?;
         let scope = &this.scope;
         Ok(this.with_tokens(py, |tokens| py.detach(|| html(scope, tokens, None))))
     }
@@ -308,22 +313,6 @@ fn generate(
     let reason = generation.end().map(|end| end.to_string()).unwrap_or_default();
     let (applied, error) = (generation.applied(), generation.error());
     let _ = sender.send(Message::Ended(Ended { reason, applied, error }));
-}
-
-/// Features as a dict for Python, and by hook point; both share them.
-fn shared(
-    py: Python<'_>,
-    features: BTreeMap<HookPoint, SparseFeatures>,
-) -> PyResult<(Py<PyDict>, ByHook)> {
-    let dict = PyDict::new(py);
-    let mut by_hook = ByHook::new();
-    for (hook, sparse) in features {
-        let rows = sparse.rows();
-        let features = Features::new(sparse, vec![rows]);
-        by_hook.insert(hook, features.sparse.clone());
-        dict.set_item(hook.to_string(), features)?;
-    }
-    Ok((dict.unbind(), by_hook))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,6 +7,7 @@ mod arrays;
 mod errors;
 mod features;
 mod generation;
+mod given;
 mod heatmap;
 mod load;
 mod metadata;

@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyString};
 use crate::arrays::{ids, tokens};
 use crate::errors::{exception, refused, without_gil};
 use crate::generation::Generation;
-use crate::load::Given;
+use crate::given::Given;
 use crate::plan::{PlanArgs, hook};
 use crate::run::Run;
 use crate::sae::{IN_MEMORY, Sae};

@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::{array, to_host};
-use crate::features::Features;
+use crate::features::{ByHook, shared};
 use crate::heatmap::html;
-use crate::table::{ByHook, Token, table};
+use crate::table::{Token, table};
 
 /// The results of `Model.run`.
 #[pyclass(frozen, module = "nanoscope")]
@@ -48,13 +48,8 @@ impl Run {
         let RunOutput { logits, features, captured, applied } = run;
         let shape = logits.dims();
         let logits = array(py, py.detach(|| to_host(logits)), &shape)?.unbind();
-        let of_features = PyDict::new(py);
-        let mut by_hook = ByHook::new();
-        for (hook, sparse) in features {
-            let features = Features::new(sparse, vec![tokens.batch(), tokens.seq()]);
-            by_hook.insert(hook, features.sparse.clone());
-            of_features.set_item(hook.to_string(), features)?;
-        }
+        let leading = |_| vec![tokens.batch(), tokens.seq()];
+        let (features, by_hook) = shared(py, features, leading)?;
         let of_captured = PyDict::new(py);
         for (hook, activation) in captured.iter() {
             let values = py.detach(|| activation.to_vec());
@@ -67,7 +62,7 @@ impl Run {
             by_hook,
             tokens: array(py, ids, &[tokens.batch(), tokens.seq()])?.unbind(),
             logits,
-            features: of_features.unbind(),
+            features,
             captured: of_captured.unbind(),
             applied: reports(py, &applied)?,
         })

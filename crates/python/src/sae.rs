@@ -82,14 +82,11 @@ impl Sae {
         let device = nanoscope::device(device).map_err(|error| exception(py, error))?;
         let point = hook_point.map(|name| hook(py, name)).transpose()?;
         let take = Weights { weights: weights.copy()?, device };
-        let needed = |found: Option<_>, name| {
-            found.ok_or_else(|| refused(py, format!("`weights` has no `{name}`")))
-        };
         let mut of_sae = SaeWeights::new(
-            needed(take.next("W_enc")?, "W_enc")?,
-            take.next("b_enc")?.ok_or_else(|| refused(py, "`weights` has no `b_enc`"))?,
-            needed(take.next("W_dec")?, "W_dec")?,
-            take.next("b_dec")?.ok_or_else(|| refused(py, "`weights` has no `b_dec`"))?,
+            take.needed("W_enc")?,
+            take.needed("b_enc")?,
+            take.needed("W_dec")?,
+            take.needed("b_dec")?,
         );
         of_sae.threshold = take.next("threshold")?;
         of_sae.w_skip = take.next("W_skip")?;
@@ -339,6 +336,12 @@ impl Weights<'_> {
         let Some(found) = self.weights.get_item(name)? else { return Ok(None) };
         self.weights.del_item(name)?;
         Floats::of(&found)?.tensor(found.py(), name, &self.device).map(Some)
+    }
+
+    /// Takes the array `name`, without which there is no SAE.
+    fn needed<const D: usize>(&self, name: &str) -> PyResult<Tensor<D>> {
+        let missing = || refused(self.weights.py(), format!("`weights` has no `{name}`"));
+        self.next(name)?.ok_or_else(missing)
     }
 }
 

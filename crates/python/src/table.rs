@@ -1,15 +1,13 @@
 //! Features of tokens as a tidy table: the columns of `nanoscope generate --table`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use nanoscope::{HookPoint, Microscope, SparseFeatures};
+use nanoscope::{HookPoint, Microscope};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-/// The features of a token by hook point.
-pub(crate) type ByHook = BTreeMap<HookPoint, Arc<SparseFeatures>>;
+use crate::features::ByHook;
 
 /// A token of a result.
 #[derive(Debug, Clone, Copy)]

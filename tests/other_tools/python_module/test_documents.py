@@ -25,7 +25,7 @@ def test_the_notebook_runs_and_draws_heat_maps():
     assert any("<table" in shown for shown in html)
 
 
-# What the documents name and a reader has, by what the repository has.
+# Names in the documents, with those in the repository that stand for them.
 READERS = {
     "base_checkpoints/d20": str(GOLDEN / "head"),
     "sae_outputs": str(GOLDEN / "head/saes/topk"),

@@ -1,4 +1,4 @@
-// What the page shows while the model is loaded.
+// The card that the page shows while the model is loaded.
 import { el } from "../view/dom.js";
 
 const bar = el("progress", { max: 1, value: 0, "aria-label": "Loading" });

@@ -4,7 +4,7 @@ import { keep } from "./engine.js";
 import { whenReady } from "./loading.js";
 import { forgetOwn } from "./store.js";
 
-/** What a page can hold beside the model that is made of it, in bytes. */
+/** The size of files that a page can hold beside the model that is made of them, in bytes. */
 const MOST = 1e9;
 
 /** @typedef {{path: string, file: File}} Chosen */

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nanoscope_checkpoint::{check_output_folder, write_atomically};
+use nanoscope_checkpoint::check_output_folder;
 use nanoscope_server::Topic;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use super::program::program;
 use super::store::{self, SiteFile, store};
 use crate::demo;
 use crate::preflight::output_folder;
+use crate::write_file::write_file;
 
 /// The list of the site's files, which the worker reads first.
 const MANIFEST: &str = "site.json";
@@ -37,8 +38,8 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
     check_output_folder(&out, is_ours)?;
     let program = program(args.browser.as_deref())?;
     let pages = pages()?;
+    let write = |path: &str, bytes: &[u8]| write_file(&out.join(path), bytes);
 
-    store::create(&out)?;
     let (mut model, mut saes) = (Vec::new(), Vec::new());
     for (path, bytes) in demo::files() {
         let is_of_saes = Path::new(path).starts_with(demo::SAES);
@@ -49,22 +50,22 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let compiled = store(&out, "program.wasm", &program.wasm)?;
     let manifest = Manifest { format, version, name, topics, program: compiled, model, saes };
-    write(&out, "assets/site/nanoscope_browser.js", program.glue.as_bytes())?;
+    write("assets/site/nanoscope_browser.js", program.glue.as_bytes())?;
     // The front page last, so that it never loads a file that is not there.
     let (front, assets): (Vec<_>, Vec<_>) =
         pages.into_iter().partition(|(path, _)| path == "index.html");
     let mut text = 0;
     for (path, page) in &assets {
         text += page.len();
-        write(&out, path, page.as_bytes())?;
+        write(path, page.as_bytes())?;
     }
     let json = serde_json::to_vec_pretty(&manifest).context("could not write the list of files")?;
-    write(&out, MANIFEST, &json)?;
+    write(MANIFEST, &json)?;
     // GitHub Pages would otherwise look for a site to generate.
-    write(&out, ".nojekyll", b"")?;
+    write(".nojekyll", b"")?;
     for (path, page) in &front {
         text += page.len();
-        write(&out, path, page.as_bytes())?;
+        write(path, page.as_bytes())?;
     }
     let files = || [&manifest.program].into_iter().chain(&manifest.model).chain(&manifest.saes);
     store::remove_others(&out, files())?;
@@ -96,11 +97,4 @@ fn is_ours(dir: &Path) -> bool {
     let manifest = fs::read(dir.join(MANIFEST)).ok();
     let head = manifest.and_then(|json| serde_json::from_slice::<Head>(&json).ok());
     head.is_some_and(|head| head.format == FORMAT)
-}
-
-fn write(out: &Path, path: &str, bytes: &[u8]) -> Result<()> {
-    let path = out.join(path);
-    let dir = path.parent().expect("a file of the site lies in its folder");
-    fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
-    Ok(write_atomically(&path, bytes)?)
 }

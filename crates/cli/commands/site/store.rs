@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use nanoscope_checkpoint::write_atomically;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+
+use crate::write_file::write_file;
 
 /// The folder of the files within the site.
 const FOLDER: &str = "files";
@@ -39,14 +40,8 @@ pub(super) fn store(out: &Path, path: &str, bytes: &[u8]) -> Result<SiteFile> {
     let mark = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
     // Servers send `.gz` and `.wasm` in ways of their own.
     let file = format!("{FOLDER}/{mark:016x}.bin");
-    write_atomically(&out.join(&file), content)?;
+    write_file(&out.join(&file), content)?;
     Ok(SiteFile { path: path.to_owned(), file, size: content.len(), packed: is_packed })
-}
-
-/// Makes the folder of the files.
-pub(super) fn create(out: &Path) -> Result<()> {
-    let folder = out.join(FOLDER);
-    fs::create_dir_all(&folder).with_context(|| format!("could not create {}", folder.display()))
 }
 
 /// Removes the files that are not among `current`, of an earlier version of the site.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::parameters::{Parameters, Weight, download, upload};
 
-/// Whether `b_dec` is subtracted from the activations before they are encoded.
+/// The activations that are encoded: as they are, or with `b_dec` subtracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
     Whole,
@@ -38,8 +38,7 @@ pub(super) fn pre_activations(parameters: &Parameters, x: Tensor<2>, input: Inpu
 ///
 /// # Shapes
 /// - `by_reconstruction`: the part that comes from the reconstruction, `[d_in]`
-/// - `by_bias`: the gradient of the encoder's bias, as far as it is that of the pre-activations,
-///   `[d_sae]`
+/// - `by_pre`: the gradient of the pre-activations, summed over the rows, `[d_sae]`
 pub(super) fn decoder_bias_gradient(
     parameters: &Parameters,
     by_reconstruction: Vec<f32>,

@@ -3,9 +3,9 @@
 
 use std::ops::AddAssign;
 
-/// What the value of a feature is, and what its gradient adds to those of its weights.
+/// A feature's value, and the gradients of its weights from that of the value.
 pub(super) trait Rule: Sync {
-    /// Whether there is a second reconstruction, by the gates.
+    /// True if there is a second reconstruction, by the gates.
     const GATED: bool = false;
 
     /// The feature's value in the reconstruction.
@@ -34,7 +34,7 @@ pub(super) struct Sums {
     pub(super) pre: f32,
     /// The number of rows with a value above 0.
     pub(super) fired: u32,
-    /// What else the rule sums.
+    /// Further sums of the rule.
     pub(super) own: [f32; 3],
 }
 

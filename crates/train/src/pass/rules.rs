@@ -11,8 +11,11 @@ use crate::simd::square;
 pub(super) trait Method: Rule {
     const INPUT: Input;
 
-    /// Whether an entry adds to the loss or to a gradient.
-    fn counts(&self, feature: usize, pre: f32) -> bool;
+    /// Returns whether an entry adds to the loss or to a gradient.
+    #[inline(always)]
+    fn counts(&self, _feature: usize, pre: f32) -> bool {
+        pre > 0.0
+    }
 
     /// A number that every entry that counts, of a block of [`BLOCK`] features, reaches.
     fn floor(&self, _block: usize) -> f32 {
@@ -32,21 +35,48 @@ pub(super) trait Method: Rule {
     fn vectors(&self, sums: &[Sums]) -> Vec<(Weight, Vec<f32>)>;
 }
 
-/// `l1 · f · ‖W_dec‖` on the features.
+/// The loss `l1 · v · ‖W_dec‖`, averaged over the rows, on positive numbers `v` of the features.
 #[derive(Debug)]
-pub(super) struct Relu {
+struct L1 {
     /// `l1 / rows`
     weight: f32,
     /// Norms of the decoder's rows, `[d_sae]`.
     norms: Vec<f32>,
 }
 
+impl L1 {
+    /// # Shapes
+    /// - `decoder`: `[d_sae, d_in]`
+    fn new(l1: f64, rows: usize, decoder: &[f32], d_in: usize) -> Self {
+        let norms = decoder.chunks_exact(d_in).map(|row| square(row).sqrt()).collect();
+        Self { weight: (l1 / rows as f64) as f32, norms }
+    }
+
+    /// The gradient of a positive number of the feature.
+    #[inline(always)]
+    fn gradient(&self, feature: usize) -> f32 {
+        self.weight * self.norms[feature]
+    }
+
+    /// The loss, where `own[0]` are the sums of the numbers.
+    fn loss(&self, sums: &[Sums]) -> f64 {
+        let each = self.norms.iter().zip(sums);
+        let sum: f64 = each.map(|(norm, sums)| f64::from(*norm) * f64::from(sums.own[0])).sum();
+        f64::from(self.weight) * sum
+    }
+}
+
+/// `l1 · f · ‖W_dec‖` on the features.
+#[derive(Debug)]
+pub(super) struct Relu {
+    l1: L1,
+}
+
 impl Relu {
     /// # Shapes
     /// - `decoder`: `[d_sae, d_in]`
     pub(super) fn new(l1: f64, rows: usize, decoder: &[f32], d_in: usize) -> Self {
-        let weight = (l1 / rows as f64) as f32;
-        Self { weight, norms: norms(decoder, d_in) }
+        Self { l1: L1::new(l1, rows, decoder, d_in) }
     }
 }
 
@@ -60,7 +90,7 @@ impl Rule for Relu {
     #[inline(always)]
     fn back(&self, feature: usize, pre: f32, along: Along, sums: &mut Sums) -> f32 {
         let open = pre > 0.0;
-        let gradient = if open { along.value + self.weight * self.norms[feature] } else { 0.0 };
+        let gradient = if open { along.value + self.l1.gradient(feature) } else { 0.0 };
         sums.pre += gradient;
         sums.fired += u32::from(open);
         sums.own[0] += pre.max(0.0);
@@ -71,19 +101,14 @@ impl Rule for Relu {
 impl Method for Relu {
     const INPUT: Input = Input::WithoutDecoderBias;
 
-    #[inline(always)]
-    fn counts(&self, _feature: usize, pre: f32) -> bool {
-        pre > 0.0
-    }
-
     fn sparsity(&self, sums: &[Sums]) -> f64 {
-        f64::from(self.weight) * weighted(&self.norms, sums)
+        self.l1.loss(sums)
     }
 
     fn along_decoder(&self, feature: usize, sums: &Sums) -> f32 {
-        let norm = self.norms[feature];
+        let norm = self.l1.norms[feature];
         // The norm of a row of zeros has no derivative.
-        if norm > 0.0 { self.weight * sums.own[0] / norm } else { 0.0 }
+        if norm > 0.0 { self.l1.weight * sums.own[0] / norm } else { 0.0 }
     }
 
     fn vectors(&self, sums: &[Sums]) -> Vec<(Weight, Vec<f32>)> {
@@ -121,7 +146,7 @@ impl JumpRelu {
         Self { weight, target_l0, bandwidth, rows, thresholds, floors }
     }
 
-    /// Whether the estimate's rectangle of the width `bandwidth` covers the pre-activation.
+    /// Returns whether the estimate's rectangle of the width `bandwidth` covers the pre-activation.
     #[inline(always)]
     fn near(&self, feature: usize, pre: f32) -> bool {
         (pre - self.thresholds[feature]).abs() <= (self.bandwidth / 2.0) as f32
@@ -191,10 +216,7 @@ impl Method for JumpRelu {
 /// constants.
 #[derive(Debug)]
 pub(super) struct Gated {
-    /// `l1 / rows`
-    weight: f32,
-    /// Norms of the decoder's rows, `[d_sae]`.
-    norms: Vec<f32>,
+    l1: L1,
     /// The gate's bias, `[d_sae]`.
     bias: Vec<f32>,
     /// `exp(r_mag)`, `[d_sae]`
@@ -214,8 +236,7 @@ impl Gated {
         parameters: &Parameters,
     ) -> Self {
         Self {
-            weight: (l1 / rows as f64) as f32,
-            norms: norms(decoder, d_in),
+            l1: L1::new(l1, rows, decoder, d_in),
             bias: download(parameters.get(Weight::EncoderBias)),
             factor: download(parameters.get(Weight::Magnitude).exp()),
             magnitude_bias: download(parameters.get(Weight::MagnitudeBias)),
@@ -244,7 +265,7 @@ impl Rule for Gated {
     fn back(&self, feature: usize, pre: f32, along: Along, sums: &mut Sums) -> f32 {
         let active = self.value(feature, pre) > 0.0;
         let by_value = if active { along.value } else { 0.0 };
-        let by_gate = if pre > 0.0 { along.gate + self.weight * self.norms[feature] } else { 0.0 };
+        let by_gate = if pre > 0.0 { along.gate + self.l1.gradient(feature) } else { 0.0 };
         let gradient = by_gate + by_value * self.factor[feature];
         sums.pre += gradient;
         sums.fired += u32::from(active);
@@ -258,13 +279,8 @@ impl Rule for Gated {
 impl Method for Gated {
     const INPUT: Input = Input::WithoutDecoderBias;
 
-    #[inline(always)]
-    fn counts(&self, _feature: usize, pre: f32) -> bool {
-        pre > 0.0
-    }
-
     fn sparsity(&self, sums: &[Sums]) -> f64 {
-        f64::from(self.weight) * weighted(&self.norms, sums)
+        self.l1.loss(sums)
     }
 
     fn vectors(&self, sums: &[Sums]) -> Vec<(Weight, Vec<f32>)> {
@@ -278,13 +294,4 @@ impl Method for Gated {
             (Weight::MagnitudeBias, times(|sums, _| sums.own[1])),
         ]
     }
-}
-
-fn norms(decoder: &[f32], d_in: usize) -> Vec<f32> {
-    decoder.chunks_exact(d_in).map(|row| square(row).sqrt()).collect()
-}
-
-/// Sum over the features of `own[0]` times the norm.
-fn weighted(norms: &[f32], sums: &[Sums]) -> f64 {
-    norms.iter().zip(sums).map(|(norm, sums)| f64::from(*norm) * f64::from(sums.own[0])).sum()
 }

@@ -43,7 +43,7 @@ pub(crate) fn top_k_among(pre: &[f32], d_sae: usize, candidates: &[u32], k: usiz
 pub(crate) fn batch_top_k(pre: &[f32], d_sae: usize, k: usize) -> Entries {
     let wanted = k * (pre.len() / d_sae);
     let Some((bound, mut ties)) = bound(pre, wanted) else {
-        return Entries::by_row(pre, d_sae, || (), |(), row, kept| kept.extend(positive(row, 0.0)));
+        return Entries::by_row(pre, d_sae, || (), |(), row, kept| kept.extend(positive(row)));
     };
     // Values equal to the bound are counted in order, so this runs on one thread.
     let mut features = Entries::new(d_sae);
@@ -103,9 +103,9 @@ fn nth_half(
     None
 }
 
-/// The values of `row` above `bound`, with their indices.
-fn positive(row: &[f32], bound: f32) -> impl Iterator<Item = (u32, f32)> {
-    (0..).zip(row.iter().copied()).filter(move |(_, value)| *value > bound)
+/// The positive values of `row`, with their indices.
+fn positive(row: &[f32]) -> impl Iterator<Item = (u32, f32)> {
+    (0..).zip(row.iter().copied()).filter(|(_, value)| *value > 0.0)
 }
 
 #[cfg(test)]

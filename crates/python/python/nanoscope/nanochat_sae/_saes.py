@@ -64,15 +64,14 @@ class BaseSAE:
 
     def get_feature_activations(self, x: Any) -> Any:
         """The features [..., d_sae] of `x` [..., d_in], zeros included."""
-        features = self.sae.encode(x)
-        return like(x, features.to_dense().reshape(*features.leading, features.shape[1]))
+        return like(x, _dense(self.sae.encode(x)))
 
     def forward(self, x: Any) -> tuple[Any, Any, dict[str, Any]]:
         """The reconstruction [..., d_in], the features [..., d_sae] and the metrics of `x` [..., d_in]."""
         values = floats(x)
         sparse = self.sae.encode(values)
         reconstruction = self.sae.decode(sparse)
-        features = sparse.to_dense().reshape(*sparse.leading, sparse.shape[1])
+        features = _dense(sparse)
         mse = float(np.mean((reconstruction - values) ** 2))
         active = features != 0
         if self.config.activation == "gated":
@@ -139,6 +138,11 @@ def wrapped(sae: _nanoscope.Sae, hook_point: str) -> BaseSAE:
         expansion_factor=sae.d_sae // sae.d_in,
     )
     return _CLASSES.get(activation, BaseSAE)(config, _sae=sae)
+
+
+def _dense(features: _nanoscope.Features) -> np.ndarray:
+    """The features with the zeros: [..., d_sae], as the activations were [..., d_in]."""
+    return features.to_dense().reshape(*features.leading, features.shape[1])
 
 
 def _native(config: SAEConfig, weights: Mapping[str, Any]) -> _nanoscope.Sae:
