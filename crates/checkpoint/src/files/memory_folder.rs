@@ -20,13 +20,13 @@ type Files = BTreeMap<PathBuf, Bytes>;
 ///
 /// ```
 /// use nanoscope_checkpoint::files::MemoryFolder;
-/// use nanoscope_checkpoint::{CheckpointError, load_vector};
+/// use nanoscope_checkpoint::load_vector;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let npy = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }          \n\
+/// let npy = b"\x93NUMPY\x01\x00\x44\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }          \n\
 ///     \x00\x00\x80\x3f\x00\x00\x00\x40";
 /// let folder = MemoryFolder::new([("directions/dog.npy", npy.to_vec())])?;
-/// assert_eq!(load_vector(&folder.path().join("directions/dog.npy"))?, [1.0, 2.0]);
+/// assert_eq!(load_vector(&folder.path().join("directions/dog.npy"), None, None)?, [1.0, 2.0]);
 /// # Ok(())
 /// # }
 /// ```
