@@ -4,6 +4,7 @@
 //! better, by saving a checkpoint for example, watches an [`InterruptFlag`]; then the first signal only
 //! sets the flag.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -12,8 +13,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::without_temporaries;
 use ratatui::crossterm::terminal::disable_raw_mode;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::SIGINT;
 use signal_hook::low_level;
 
 /// True while a command watches for the first signal.
@@ -26,23 +26,49 @@ static ARRIVED: AtomicI32 = AtomicI32::new(0);
 pub(crate) fn handle() -> Result<()> {
     const FAILED: &str = "could not watch for Ctrl-C";
 
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context(FAILED)?;
-    let handle = move || {
-        for signal in signals.forever() {
-            let is_first =
-                ARRIVED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-            if is_first && IS_WATCHED.load(Ordering::SeqCst) {
-                continue;
-            }
-            if is_first {
-                // Not through the standard library, whose lock another thread may hold.
-                let _ = rustix::io::write(rustix::stdio::stderr(), b"note: interrupted\n");
-            }
-            end_now(code_of(signal));
-        }
-    };
+    let signals = signals().context(FAILED)?;
+    let handle = move || signals.for_each(on_signal);
     thread::Builder::new().name("signals".to_owned()).spawn(handle).context(FAILED)?;
     Ok(())
+}
+
+/// The signals as they arrive, without an end.
+#[cfg(unix)]
+fn signals() -> io::Result<impl Iterator<Item = i32>> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, signal_hook::consts::SIGTERM])?;
+    Ok(std::iter::from_fn(move || signals.forever().next()))
+}
+
+/// The signals as they arrive, without an end. Windows has Ctrl-C alone, and no queue of signals.
+#[cfg(not(unix))]
+fn signals() -> io::Result<impl Iterator<Item = i32>> {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    let has_arrived = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGINT, Arc::clone(&has_arrived))?;
+    Ok(std::iter::repeat_with(move || {
+        while !has_arrived.swap(false, Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(25));
+        }
+        SIGINT
+    }))
+}
+
+fn on_signal(signal: i32) {
+    let is_first = ARRIVED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if is_first && IS_WATCHED.load(Ordering::SeqCst) {
+        return;
+    }
+    if is_first {
+        let note = b"note: interrupted\n";
+        // Not through the standard library, whose lock another thread may hold.
+        #[cfg(unix)]
+        let _ = rustix::io::write(rustix::stdio::stderr(), note);
+        #[cfg(not(unix))]
+        let _ = io::Write::write(&mut io::stderr(), note);
+    }
+    end_now(code_of(signal));
 }
 
 /// Ends the process at once: deletes its temporary files and restores the terminal, but does not wait

@@ -1,6 +1,6 @@
 //! The terminal, and the event loop that connects it to the state and the worker.
 
-use std::io::{self, stdin, stdout};
+use std::io::{self, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,6 @@ use ratatui::crossterm::event::{
     self, DisableBracketedPaste, EnableBracketedPaste, Event, KeyEventKind,
 };
 use ratatui::crossterm::execute;
-use rustix::termios::tcgetwinsize;
-use signal_hook::consts::SIGHUP;
 
 use super::app::{App, Effect};
 use super::draw::draw;
@@ -50,7 +48,8 @@ pub(crate) fn run(
 ) -> Result<ExitCode> {
     let _interrupted = InterruptFlag::watch();
     let hung_up = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&hung_up))
         .context("could not watch for signals")?;
     let (sender, inbox) = mpsc::channel();
     let send_event = sender.clone();
@@ -181,8 +180,17 @@ fn exit_code(hung_up: &AtomicBool) -> Option<u8> {
 }
 
 /// Returns whether the terminal or its connection was closed: then even its size is unavailable.
+#[cfg(unix)]
 fn is_closed() -> bool {
-    tcgetwinsize(stdin()).is_err() || tcgetwinsize(stdout()).is_err()
+    use rustix::termios::tcgetwinsize;
+
+    tcgetwinsize(std::io::stdin()).is_err() || tcgetwinsize(stdout()).is_err()
+}
+
+/// Returns false, because Windows ends the programs of a terminal that is closed.
+#[cfg(not(unix))]
+fn is_closed() -> bool {
+    false
 }
 
 /// Performs an effect. Returns whether the session continues.
