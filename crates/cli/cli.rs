@@ -16,6 +16,7 @@ use crate::commands::hooks::HooksArgs;
 use crate::commands::index::IndexArgs;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::label::LabelArgs;
+use crate::commands::man::ManArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
 use crate::commands::site::SiteArgs;
@@ -52,4 +53,5 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     Site(SiteArgs),
     Completions(CompletionsArgs),
+    Man(ManArgs),
 }

@@ -11,9 +11,10 @@ use anyhow::{Context, Error, Result, ensure};
 use nanoscope_checkpoint::TemporaryFolder;
 use nanoscope_server::Topic;
 
-use crate::terminal::messages::note;
+use crate::terminal::messages::{Hint, note};
 use crate::write_file::write_file;
 
+#[cfg(feature = "demo")]
 macro_rules! embed {
     ($($path:literal),* $(,)?) => {
         &[$(($path, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/", $path)))),*]
@@ -21,6 +22,7 @@ macro_rules! embed {
 }
 
 /// The embedded files of `models/demo`, with their paths there.
+#[cfg(feature = "demo")]
 const FILES: &[(&str, &[u8])] = embed![
     "base_checkpoints/d4/meta_001359.json",
     "base_checkpoints/d4/model_001359.pt",
@@ -44,8 +46,13 @@ const FILES: &[(&str, &[u8])] = embed![
 ];
 
 /// The file with the interventions that make the demo's texts about something.
+#[cfg(feature = "demo")]
 const TOPICS: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/topics.json"));
+#[cfg(not(feature = "demo"))]
+const FILES: &[(&str, &[u8])] = &[];
+#[cfg(not(feature = "demo"))]
+const TOPICS: &[u8] = b"[]";
 
 /// The folder of the SAEs within the demo.
 pub(crate) const SAES: &str = "saes";
@@ -58,10 +65,11 @@ pub(crate) const SAES: &str = "saes";
 /// place, which the end of the process deletes.
 ///
 /// # Errors
-/// If neither folder can be written.
+/// If neither folder can be written, or the program was built without the feature `demo`.
 pub fn unpack() -> Result<PathBuf> {
     static UNPACKED: OnceLock<PathBuf> = OnceLock::new();
 
+    files()?;
     if let Some(dir) = UNPACKED.get() {
         return Ok(dir.clone());
     }
@@ -73,10 +81,10 @@ pub fn unpack() -> Result<PathBuf> {
 /// Unpacks the demo to the folder `cache`, as far as it is not there.
 fn unpack_to(cache: &Path) -> Result<PathBuf> {
     let dir = cache.join(format!("demo-{:016x}", fingerprint()));
-    for (path, bytes) in files() {
+    for (path, bytes) in FILES {
         let path = dir.join(path);
         // The whole content is compared: a cache can be damaged or manipulated.
-        let there = fs::read(&path).is_ok_and(|found| found == bytes);
+        let there = fs::read(&path).is_ok_and(|found| found == *bytes);
         if !there {
             write_file(&path, bytes)?;
         }
@@ -106,8 +114,15 @@ pub(crate) fn topics() -> Result<Vec<Topic>> {
 }
 
 /// The files of the demo, with their paths in its folder.
-pub(crate) fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
-    FILES.iter().copied()
+///
+/// # Errors
+/// If the program was built without the feature `demo`.
+pub(crate) fn files() -> Result<&'static [(&'static str, &'static [u8])]> {
+    if cfg!(not(feature = "demo")) {
+        let hint = "--model PATH names a model of yours; builds with the feature `demo` have one";
+        return Err(Hint::new("this program was built without its demo model", hint).into());
+    }
+    Ok(FILES)
 }
 
 /// nanoscope's folder in the user's cache, as the XDG base directory specification defines it.
@@ -129,7 +144,7 @@ fn fingerprint() -> u64 {
 
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    for (path, bytes) in files() {
+    for (path, bytes) in FILES {
         path.bytes().for_each(&mut add);
         bytes.len().to_le_bytes().into_iter().for_each(&mut add);
         bytes.iter().step_by(SAMPLE).copied().for_each(&mut add);

@@ -38,6 +38,7 @@ use crate::commands::hooks::hooks;
 use crate::commands::index::index;
 use crate::commands::inspect::inspect;
 use crate::commands::label::label;
+use crate::commands::man::man;
 use crate::commands::run::run;
 use crate::commands::serve::serve;
 use crate::commands::site::site;
@@ -80,6 +81,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Serve(args)) => serve(args)?,
         Some(Command::Site(args)) => site(args)?,
         Some(Command::Completions(args)) => completions(args, Cli::command())?,
+        Some(Command::Man(args)) => man(args, Cli::command())?,
     }
     Ok(ExitCode::SUCCESS)
 }

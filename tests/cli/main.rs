@@ -15,6 +15,7 @@ mod heatmap;
 mod index;
 mod interrupted;
 mod label;
+mod man;
 mod mistakes;
 mod models;
 mod outputs;

@@ -14,6 +14,7 @@ pub(crate) mod index;
 pub(crate) mod inspect;
 pub(crate) mod interruption;
 pub(crate) mod label;
+pub(crate) mod man;
 pub(crate) mod metric;
 pub(crate) mod run;
 pub(crate) mod serve;

@@ -41,7 +41,7 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
     let write = |path: &str, bytes: &[u8]| write_file(&out.join(path), bytes);
 
     let (mut model, mut saes) = (Vec::new(), Vec::new());
-    for (path, bytes) in demo::files() {
+    for (path, bytes) in demo::files()? {
         let is_of_saes = Path::new(path).starts_with(demo::SAES);
         let files = if is_of_saes { &mut saes } else { &mut model };
         files.push(store(&out, path, bytes)?);
