@@ -36,6 +36,10 @@ fn contents(site: &Path) -> Vec<(String, Vec<u8>)> {
             } else {
                 content = bytes;
             }
+            if file["split"] == true {
+                let (first, second) = content.split_at(content.len().div_ceil(2));
+                content = (0..content.len()).map(|at| [first, second][at % 2][at / 2]).collect();
+            }
             (file["path"].as_str().unwrap().to_owned(), content)
         })
         .collect()

@@ -5,8 +5,9 @@ const OWN = "nanoscope-own";
 const LIST = "own.json";
 
 /**
- * A file of the site. `file` is its address beside the page, `size` what is downloaded.
- * @typedef {{path: string, file: string, size: number, packed: boolean}} SiteFile
+ * A file of the site. `file` is its address beside the page, `size` what is downloaded. If it is `split`, the
+ * first bytes of all pairs of bytes come before the second ones.
+ * @typedef {{path: string, file: string, size: number, packed: boolean, split: boolean}} SiteFile
  */
 /** @typedef {{name: string, files: {path: string, bytes: Uint8Array<ArrayBuffer>}[]}} OwnFiles */
 
@@ -23,6 +24,15 @@ async function open(name) {
 async function unpack(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** The bytes in their own order. @param {Uint8Array<ArrayBuffer>} split */
+function joined(split) {
+  const bytes = new Uint8Array(split.length);
+  const second = Math.ceil(split.length / 2);
+  for (let at = 0; at < second; at += 1) bytes[2 * at] = split[at];
+  for (let at = second; at < split.length; at += 1) bytes[2 * (at - second) + 1] = split[at];
+  return bytes;
 }
 
 /**
@@ -53,7 +63,7 @@ export async function siteFiles(files, base, progress) {
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   progress(0, total);
-  const one = async (/** @type {SiteFile} */ { path, file, size, packed }) => {
+  const one = async (/** @type {SiteFile} */ { path, file, size, packed, split }) => {
     const address = new URL(file, base);
     const kept = await store?.match(address);
     let bytes = kept && new Uint8Array(await kept.arrayBuffer());
@@ -67,7 +77,8 @@ export async function siteFiles(files, base, progress) {
     } else {
       progress((done += size), total);
     }
-    return { path, bytes: packed ? await unpack(bytes) : bytes };
+    const content = packed ? await unpack(bytes) : bytes;
+    return { path, bytes: split ? joined(content) : content };
   };
   return Promise.all(files.map(one));
 }

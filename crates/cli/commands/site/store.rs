@@ -14,6 +14,8 @@ use crate::write_file::write_file;
 
 /// The folder of the files within the site.
 const FOLDER: &str = "files";
+/// The number of bytes at the start of a file by which the order of its bytes is chosen.
+const SAMPLE: usize = 1 << 18;
 
 /// A file of the site, as the worker downloads it (`crates/browser/page/site/store.js`).
 #[derive(Debug, Serialize)]
@@ -26,13 +28,15 @@ pub(super) struct SiteFile {
     pub(super) size: usize,
     /// True if it is compressed by gzip.
     packed: bool,
+    /// True if what is compressed are the first bytes of all pairs of bytes, and then the second ones.
+    split: bool,
 }
 
 /// Writes `bytes` to the site in `out`, where `path` is its name for the worker.
 pub(super) fn store(out: &Path, path: &str, bytes: &[u8]) -> Result<SiteFile> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    packed.write_all(bytes)?;
-    let packed = packed.finish()?;
+    let sample = &bytes[..bytes.len().min(SAMPLE)];
+    let is_split = pack(&split_pairs(sample))?.len() < pack(sample)?.len();
+    let packed = if is_split { pack(&split_pairs(bytes))? } else { pack(bytes)? };
     // An index is compressed already.
     let is_packed = packed.len() < bytes.len();
     let content = if is_packed { &packed } else { bytes };
@@ -41,7 +45,21 @@ pub(super) fn store(out: &Path, path: &str, bytes: &[u8]) -> Result<SiteFile> {
     // Servers send `.gz` and `.wasm` in ways of their own.
     let file = format!("{FOLDER}/{mark:016x}.bin");
     write_file(&out.join(&file), content)?;
-    Ok(SiteFile { path: path.to_owned(), file, size: content.len(), packed: is_packed })
+    let (size, split) = (content.len(), is_packed && is_split);
+    Ok(SiteFile { path: path.to_owned(), file, size, packed: is_packed, split })
+}
+
+fn pack(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(bytes)?;
+    Ok(packed.finish()?)
+}
+
+/// The first bytes of all pairs, and then the second ones. Numbers of 16 bits have their exponents in one byte of
+/// the two, and those compress better without the others between them.
+fn split_pairs(bytes: &[u8]) -> Vec<u8> {
+    let second = bytes.iter().skip(1).step_by(2);
+    bytes.iter().step_by(2).chain(second).copied().collect()
 }
 
 /// Removes the files that are not among `current`, of an earlier version of the site.
