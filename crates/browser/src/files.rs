@@ -39,6 +39,11 @@ impl Files {
 }
 
 impl Files {
+    /// The size of all files in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.files.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// The files as a folder that loaders read.
     pub(crate) fn folder(&self) -> Result<MemoryFolder, OpenError> {
         Ok(MemoryFolder::new(self.files.iter().map(|(path, bytes)| (path, bytes.clone())))?)

@@ -1,12 +1,16 @@
 //! From the bytes of files to a model that is served.
 
-use nanoscope::{Microscope, SaeOptions};
+use nanoscope::{Microscope, SaeOptions, WeightDtype};
 use nanoscope_checkpoint::CheckpointError;
 use nanoscope_checkpoint::files::MemoryFolder;
 use nanoscope_server::ServedModel;
 
 use crate::error::OpenError;
 use crate::files::{Files, find_model};
+
+/// The size in bytes up to which SAEs are held in float32. WebAssembly has no instruction that converts float16,
+/// and such SAEs take most of the time if each token converts them anew.
+const SMALL: usize = 64 << 20;
 
 /// Opens the model in `model` with the SAEs in `saes`, or with those beside it.
 pub(crate) fn open(
@@ -22,13 +26,14 @@ pub(crate) fn open(
     // The files stay until the indexes have been read.
     let saes: MemoryFolder = match saes {
         Some(saes) => {
-            let saes = saes.folder()?;
-            scope.add_saes([saes.path()], &SaeOptions::default())?;
+            let (options, saes) = (options(saes), saes.folder()?);
+            scope.add_saes([saes.path()], &options)?;
             saes
         }
         None => {
-            let beside = model.without(&found, folder.path()).folder()?;
-            match scope.add_saes([beside.path()], &SaeOptions::default()) {
+            let beside = model.without(&found, folder.path());
+            let (options, beside) = (options(&beside), beside.folder()?);
+            match scope.add_saes([beside.path()], &options) {
                 Err(nanoscope::Error::Checkpoint(error)) if is_none(&error) => {}
                 added => added?,
             }
@@ -42,6 +47,12 @@ pub(crate) fn open(
         served.topics = serde_json::from_str(topics)?;
     }
     Ok(served)
+}
+
+/// The options for the SAEs in `files`.
+fn options(files: &Files) -> SaeOptions {
+    let dtype = (files.size() <= SMALL).then(|| WeightDtype::F32.into());
+    SaeOptions { dtype, ..SaeOptions::default() }
 }
 
 /// Returns whether the error is that there are no SAEs.
