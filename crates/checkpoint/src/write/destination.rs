@@ -158,7 +158,9 @@ pub(super) fn copy_owner_and_mode(replaced: &Path, new: &Path) -> io::Result<()>
     fs::set_permissions(new, before.permissions())
 }
 
+/// Does nothing: other systems have no owner and mode in this sense.
 #[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "it has the signature of the function for Unix")]
 pub(super) fn copy_owner_and_mode(_: &Path, _: &Path) -> io::Result<()> {
     Ok(())
 }
