@@ -234,10 +234,14 @@ impl RemoteError {
         if source.text.contains("redirect") && is_bucket {
             return Self::Region { location, source };
         }
-        // Before a bucket is asked, the machine is asked for credentials, at an address that exists only in clouds.
-        let is_status = source.text.contains("status code");
-        if is_bucket && !has_credentials && !is_status {
+        let status = chain(error).last().and_then(|last| status(&last.to_string()));
+        if is_bucket && !has_credentials && (status.is_none() || is_about_the_machine(error)) {
             return Self::NoCredentials { location, source };
+        }
+        match status {
+            Some(404) => return Self::NotFound { location, source },
+            Some(401 | 403) => return Self::Denied { location, source },
+            _ => {}
         }
         match http_kind(error) {
             Some(HttpErrorKind::Connect) => Self::Unreachable { location, source },
@@ -270,6 +274,21 @@ fn shortened(text: &str) -> String {
     };
     let short: String = text.chars().take(MAX_CAUSE).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
+}
+
+/// The status that an error has in its text; the library has no other access to that of a listing.
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// Returns whether the error is about the request for the credentials of the machine, before any to the bucket. Its
+/// address exists only in clouds.
+fn is_about_the_machine(error: &(dyn Error + 'static)) -> bool {
+    const PATHS: [&str; 2] = ["/latest/api/token", "/latest/meta-data/"];
+
+    let text = error.to_string();
+    PATHS.iter().any(|path| text.contains(path))
 }
 
 fn invalid_path(error: &object_store::path::Error) -> String {
@@ -323,6 +342,8 @@ mod tests {
         ] {
             assert_eq!(shortened(text), expected);
         }
+        assert_eq!(status("Server returned non-2xx status code: 403 Forbidden: "), Some(403));
+        assert_eq!(status("Connection refused"), None);
         assert_eq!(shortened(&page).chars().count(), MAX_CAUSE + 1);
     }
 }

@@ -44,12 +44,13 @@ const WAIT: Duration = Duration::from_millis(200);
 const SPARE_BYTES: u64 = 64 << 20;
 
 impl Mirror {
-    /// Opens the mirror of `location` in the folder `dir`, which is created if needed. Waits for another process
-    /// that has it open.
+    /// Opens the mirror of `location` in the folder `dir`, which is created if needed, so that only this user can
+    /// read what may have needed credentials. Waits for another process that has it open.
     ///
     /// # Errors
     /// [`RemoteError::Io`]; [`RemoteError::Interrupted`] while waiting.
     pub fn open(dir: &Path, location: &Location, watch: Watch<'_>) -> Result<Self, RemoteError> {
+        create_private(dir).map_err(|error| RemoteError::io(dir, error))?;
         for folder in [OBJECTS, PARTIAL] {
             let folder = dir.join(folder);
             fs::create_dir_all(&folder).map_err(|error| RemoteError::io(&folder, error))?;
@@ -160,6 +161,21 @@ impl Mirror {
         delete_in(&root, "", names, &mut deleted)?;
         Ok(deleted)
     }
+}
+
+/// Creates the folder `dir`, which only this user can read, unless it exists.
+fn create_private(dir: &Path) -> io::Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(dir)
 }
 
 /// Deletes the files in `dir` but for those `names`, and folders that are empty then. `prefix` is the name of the
