@@ -20,6 +20,7 @@ mod models;
 mod outputs;
 mod pages;
 mod pty;
+mod remote;
 mod run;
 mod steering;
 mod sweep;
