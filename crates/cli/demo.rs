@@ -7,10 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result};
 use nanoscope_checkpoint::TemporaryFolder;
 use nanoscope_server::Topic;
 
+use crate::cache::cache_dir;
 use crate::terminal::messages::{Hint, note};
 use crate::write_file::write_file;
 
@@ -123,18 +124,6 @@ pub(crate) fn files() -> Result<&'static [(&'static str, &'static [u8])]> {
         return Err(Hint::new("this program was built without its demo model", hint).into());
     }
     Ok(FILES)
-}
-
-/// nanoscope's folder in the user's cache, as the XDG base directory specification defines it.
-fn cache_dir() -> Result<PathBuf> {
-    let from = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(dir) = from("XDG_CACHE_HOME") {
-        return Ok(dir.join("nanoscope"));
-    }
-    let home = from("HOME").context("there is no home folder")?;
-    // A system user's home often does not exist on purpose, so it is not created.
-    ensure!(home.is_dir(), "the home folder {} does not exist", home.display());
-    Ok(home.join(".cache/nanoscope"))
 }
 
 /// A fingerprint of the embedded files: FNV-1a over their lengths and a sample of their content.

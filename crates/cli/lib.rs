@@ -2,6 +2,7 @@
 //! and the Python package, whose console script it is, are two callers of [`run_from`].
 
 mod args;
+mod cache;
 mod chat;
 mod cli;
 mod commands;
@@ -12,6 +13,7 @@ pub mod heatmap;
 mod load;
 mod preflight;
 mod prompt;
+mod remote;
 mod terminal;
 mod texts;
 mod write_file;
@@ -77,7 +79,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Encode(args)) => return encode(args),
         Some(Command::Collect(args)) => return collect(args),
         Some(Command::Train(args)) => return train(args),
-        Some(Command::Eval(args)) => eval(args)?,
+        Some(Command::Eval(args)) => return eval(args),
         Some(Command::Serve(args)) => serve(args)?,
         Some(Command::Site(args)) => site(args)?,
         Some(Command::Completions(args)) => completions(args, Cli::command())?,

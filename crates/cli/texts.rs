@@ -10,6 +10,7 @@ use nanoscope_corpus::{
 };
 
 use crate::load::text_tokenizer;
+use crate::remote::{check_texts, local_texts};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::DelayedBar;
@@ -18,7 +19,7 @@ use crate::terminal::signals::InterruptFlag;
 /// Flags that select texts.
 #[derive(Debug, Args)]
 pub(crate) struct TextArgs {
-    /// Files or folders with text: plain text, JSONL, JSON, CSV, TSV or parquet
+    /// Files, folders or URLs (s3://, https://) with text: plain text, JSONL, JSON, CSV, TSV or parquet
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub(crate) text: Vec<PathBuf>,
     /// The field of JSON objects and the column of CSV and parquet files with the text
@@ -33,14 +34,19 @@ pub(crate) struct TextArgs {
 }
 
 impl TextArgs {
-    /// Opens the texts.
-    pub(crate) fn open(&self) -> Result<Corpus> {
+    /// Checks the URLs among the texts, before anything else takes time.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_texts(&self.text)
+    }
+
+    /// Opens the texts, after a download of those at URLs.
+    pub(crate) fn open(&self, interrupted: &InterruptFlag) -> Result<Corpus> {
         let options = CorpusOptions {
             text_column: self.text_column.clone(),
             strict: self.strict,
             max_document_bytes: self.max_document_bytes,
         };
-        open_corpus(&self.text, &options)
+        open_corpus(&self.text, &options, interrupted)
     }
 }
 
@@ -67,9 +73,13 @@ pub(crate) fn check_tokens(tokens: Option<u64>, context_len: usize) -> Result<()
     }
 }
 
-/// Opens texts, and prints a note about files that are left out.
-pub(crate) fn open_corpus(paths: &[PathBuf], options: &CorpusOptions) -> Result<Corpus> {
-    let corpus = Corpus::open(paths, options)?;
+/// Opens texts, after a download of those at URLs, and prints a note about files that are left out.
+pub(crate) fn open_corpus(
+    paths: &[PathBuf],
+    options: &CorpusOptions,
+    interrupted: &InterruptFlag,
+) -> Result<Corpus> {
+    let corpus = Corpus::open(&local_texts(paths, interrupted)?, options)?;
     if let [first, more @ ..] = corpus.left_out() {
         let more =
             if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };

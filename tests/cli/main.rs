@@ -21,6 +21,7 @@ mod models;
 mod outputs;
 mod pages;
 mod pty;
+mod remote;
 mod run;
 mod steering;
 mod sweep;

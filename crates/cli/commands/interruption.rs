@@ -9,4 +9,15 @@ pub(crate) fn is_interruption(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
         || matches!(error.downcast_ref(), Some(IndexError::Interrupted))
         || matches!(error.downcast_ref(), Some(LabelError::Interrupted))
+        || is_interrupted_download(error)
+}
+
+#[cfg(feature = "remote")]
+fn is_interrupted_download(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(nanoscope_remote::RemoteError::Interrupted))
+}
+
+#[cfg(not(feature = "remote"))]
+fn is_interrupted_download(_: &anyhow::Error) -> bool {
+    false
 }

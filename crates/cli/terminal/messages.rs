@@ -90,6 +90,9 @@ fn is_bad_flag(error: &anyhow::Error) -> bool {
     if config.is_some_and(|e| !matches!(e, ConfigError::Io { .. } | ConfigError::Changed { .. })) {
         return true;
     }
+    if is_bad_url(error) {
+        return true;
+    }
     let sampling = error.downcast_ref::<RuntimeError>();
     matches!(sampling, Some(RuntimeError::Sampling { .. }))
         || error.is::<nanoscope_device::DeviceError>()
@@ -150,7 +153,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(hint) = error.downcast_ref().and_then(label_hint) {
         return Some(hint);
     }
-    if let Some(hint) = error.chain().find_map(text_hint) {
+    if let Some(hint) = error.chain().find_map(text_hint).or_else(|| remote_hint(error)) {
         return Some(hint);
     }
     if let Some(hint) = training_hint(error) {
@@ -219,6 +222,68 @@ fn text_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> 
         }
         _ => None,
     }
+}
+
+/// Returns whether the error is a URL that is not read, independent of any server.
+#[cfg(feature = "remote")]
+fn is_bad_url(error: &anyhow::Error) -> bool {
+    use nanoscope_remote::RemoteError as Remote;
+
+    matches!(
+        error.downcast_ref(),
+        Some(
+            Remote::Scheme { .. }
+                | Remote::Slashes { .. }
+                | Remote::UserInfo
+                | Remote::Query
+                | Remote::Bucket { .. }
+                | Remote::Url { .. }
+                | Remote::Folder { .. }
+        )
+    )
+}
+
+#[cfg(not(feature = "remote"))]
+fn is_bad_url(_: &anyhow::Error) -> bool {
+    false
+}
+
+/// A hint on how to solve an error of a bucket, a web server or the folder of a download.
+#[cfg(feature = "remote")]
+fn remote_hint(error: &anyhow::Error) -> Option<&'static str> {
+    use nanoscope_remote::RemoteError;
+
+    match error.downcast_ref::<RemoteError>()? {
+        RemoteError::Scheme { .. } | RemoteError::Slashes { .. } => {
+            Some("a local path of such a name is given with ./ before it")
+        }
+        RemoteError::UserInfo | RemoteError::Query => Some(
+            "credentials for s3:// are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; download any other \
+             file and pass its path",
+        ),
+        RemoteError::NoCredentials { .. } => Some(
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket",
+        ),
+        RemoteError::Denied { location, .. } if location.starts_with("s3://") => Some(
+            "AWS_SKIP_SIGNATURE=true reads a public bucket without credentials; docs/scaling.md lists the variables",
+        ),
+        RemoteError::Region { .. } => Some("set AWS_REGION to the bucket's region"),
+        RemoteError::Unencrypted { .. } => Some("AWS_ALLOW_HTTP=true allows it"),
+        RemoteError::Changed { .. } => Some("the same command downloads what is there now"),
+        RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. } => {
+            Some("the same command continues after the files that are complete")
+        }
+        RemoteError::NoRoom { .. } => Some("XDG_CACHE_HOME names another folder for downloads"),
+        RemoteError::Name { .. } | RemoteError::Collision { .. } => {
+            Some("rename the objects, or name a part of them")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "remote"))]
+fn remote_hint(_: &anyhow::Error) -> Option<&'static str> {
+    None
 }
 
 /// A hint on how to solve an error of a training run.

@@ -48,6 +48,13 @@ impl DelayedBar {
         Self { bar, since: Instant::now() }
     }
 
+    /// Sets the number of steps done, and of all steps.
+    #[cfg(feature = "remote")]
+    pub(crate) fn set_of(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.set(done);
+    }
+
     /// Sets the number of steps done.
     pub(crate) fn set(&self, done: u64) {
         if self.bar.is_hidden() && self.since.elapsed() > SHOW_AFTER {

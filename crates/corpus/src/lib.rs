@@ -37,9 +37,12 @@ mod tokens;
 pub use activations::{
     ActivationBatch, ActivationSource, ActivationStore, ActivationStoreWriter, CollectedFrom,
     FileActivations, HookWidth, InMemoryActivations, ModelActivations, Origins, SourceText,
-    StorePart, StoreSettings, TextFileInfo, TextInfo, contexts_within, free_space, hook_widths,
+    StorePart, StoreSettings, StoredFrom, TextFileInfo, TextInfo, collected_from_name,
+    contexts_within, free_space, hook_widths, is_store_file, manifest_names, shard_names,
 };
 pub use digest::{file_sha256, files_sha256, text_sha256};
 pub use error::CorpusError;
-pub use text::{Corpus, CorpusOptions, Document, Documents, MAX_TEXT_BYTES, PassedOver, TextFile};
+pub use text::{
+    Corpus, CorpusOptions, Document, Documents, MAX_TEXT_BYTES, PassedOver, TextFile, is_text_name,
+};
 pub use tokens::{Context, SpecialTokens, TokenizeOptions, TokenizeProgress, TokenizedCorpus};

@@ -19,7 +19,7 @@ use commands::{Command, commands, examples, suggestions};
 use shape::mismatch;
 
 /// Commands that are not run: a part of the command, and the reason.
-const SKIPPED: [(&str, &str); 21] = [
+const SKIPPED: [(&str, &str); 22] = [
     ("~/.cache/nanochat", "needs a model of the reader's own"),
     ("sae_outputs", "needs SAEs of the reader's own"),
     ("gemma-scope-2b", "needs an SAE to download; tests/cli/encode.rs has one like it"),
@@ -29,6 +29,7 @@ const SKIPPED: [(&str, &str); 21] = [
     ("google/gemma-2-2b", "needs a model to download; tests/parity/families.rs has one like it"),
     ("meta-llama/", "needs a model to download; tests/parity/families.rs has one like it"),
     ("EleutherAI/", "needs a model to download; tests/parity/families.rs has one like it"),
+    ("s3://", "needs a bucket; tests/other_tools/remote"),
     ("nanoscope serve", "serves until it is interrupted; tests/cli/pages/serve.rs"),
     ("nanoscope site", "needs the program for browsers; tests/cli/pages/site.rs"),
     ("nanoscope label", "needs a language model; tests/cli/label.rs"),

@@ -19,6 +19,8 @@ Examples:
       --hook blocks.10.hook_resid_post --hook blocks.10.hook_mlp_out --dtype bf16 --out activations
       activations of your own model at two hook points, on the first 50 million tokens of its
       training data
+  nanoscope collect --text s3://bucket/texts/ --hook blocks.2.hook_resid_post --out activations
+      on the texts in a bucket, with the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
   nanoscope collect --text stories/ --hook blocks.2.hook_resid_post --out shared --shard 3/8
       the share of one of eight machines, which need no coordination and may use one folder
 
@@ -29,7 +31,8 @@ before each and split into contexts of equal length. Special tokens are run but 
 
 --out receives shards in safetensors and a manifest of everything they depend on. However a run
 ends, the same command continues after the last complete shard; it refuses to if the model, the text
-or a flag has changed. docs/scaling.md has job files for Slurm and Kubernetes.")]
+or a flag has changed. docs/scaling.md has job files for Slurm and Kubernetes, and
+the settings for buckets.")]
 pub(crate) struct CollectArgs {
     #[command(flatten)]
     pub(crate) gpt: GptArgs,

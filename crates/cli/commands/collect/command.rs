@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::args::CollectArgs;
 use crate::args::MemoryArgs;
+use crate::commands::interruption::is_interruption;
 use crate::load::{open_model, tokenizer};
 use crate::preflight::{NewFolder, output_folder};
 use crate::terminal::display::{be, counted};
@@ -32,6 +33,7 @@ const SHARD_BYTES: u64 = 128 << 20;
 const MIN_SHARDS: u64 = 40;
 
 pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
+    args.texts.check()?;
     let memory = MemoryArgs { dtype: args.model_dtype, ignore_memory: args.ignore_memory };
     let scope = open_model(&args.gpt, memory)?;
     let origin = scope.origin().expect("the model was opened from files");
@@ -40,8 +42,14 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     hooks.sort();
     let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     let out = output_folder(&args.out)?;
-    let corpus = args.texts.open()?;
     let interrupted = InterruptFlag::watch();
+    let corpus = match args.texts.open(&interrupted) {
+        Err(error) if is_interruption(&error) => {
+            note("interrupted while downloading the texts; the same command continues");
+            return Ok(exit_code());
+        }
+        corpus => corpus?,
+    };
     let _folder = NewFolder::create(&out)?;
 
     let context_len = args

@@ -45,8 +45,8 @@ fn make(args: &DashboardArgs) -> Result<()> {
     let out = replaceable_folder(&args.out)?;
     check_output_dir(&out)?;
     let neuronpedia = args.neuronpedia.as_deref().map(output_folder).transpose()?;
-    let corpus = args.texts.open()?;
     let interrupted = InterruptFlag::watch();
+    let corpus = args.texts.open(&interrupted)?;
     let scope = open(&args.model)?;
     let (hook, sae) = sae_at(&scope, args.hook)?;
     let d_sae = sae.config().d_sae();

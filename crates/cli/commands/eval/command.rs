@@ -28,6 +28,7 @@ use crate::preflight::{check_memory, is_cpu};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
+use crate::terminal::signals::InterruptFlag;
 use crate::texts::{check_tokens, note_passed_over};
 
 /// The longest context used by default.
@@ -221,7 +222,8 @@ fn tokenize(
     if held_out.is_none() {
         check_tokens(Some(args.tokens), context_len)?;
     }
-    let corpus = args.texts.open()?;
+    // Not longer: a signal ends an evaluation at once, because there is nothing to save.
+    let corpus = args.texts.open(&InterruptFlag::watch())?;
     let limit = held_out.map_or(args.tokens, |held_out| held_out.text.tokens);
     let options = TokenizeOptions { limit: Some(limit), ..TokenizeOptions::new(context_len) };
     let bar = DelayedBar::new("reading", limit, "tokens");

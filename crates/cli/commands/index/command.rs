@@ -29,8 +29,8 @@ pub(crate) fn index(args: &IndexArgs) -> Result<ExitCode> {
 }
 
 fn make(args: &IndexArgs) -> Result<()> {
-    let corpus = args.texts.open()?;
     let interrupted = InterruptFlag::watch();
+    let corpus = args.texts.open(&interrupted)?;
     let scope = open(&args.model)?;
     let hooks: Vec<HookPoint> = match args.hook {
         Some(hook) => vec![sae_at(&scope, Some(hook))?.0],

@@ -46,6 +46,7 @@ pub(crate) fn label(args: &LabelArgs) -> Result<ExitCode> {
 
 /// Returns whether `error` says that a signal ended the work before anything was sent.
 fn run(args: &LabelArgs) -> Result<ExitCode> {
+    args.texts.check()?;
     let endpoint = Endpoint::parse(&args.via)?;
     let (key_name, key) = key(args, &endpoint)?.unzip();
     let options = ClientOptions {
@@ -109,7 +110,7 @@ fn prepare(
         seed: args.seed,
     };
     let limits = (args.context, args.tokens);
-    let tokens = tokenize(scope, &args.texts.open()?, limits, interrupted)?;
+    let tokens = tokenize(scope, &args.texts.open(interrupted)?, limits, interrupted)?;
     let context_len = tokens.context_len();
     let settings = Settings { model: &args.by, text: tokens.sha256(), context_len, samples };
     let origin = Origin {

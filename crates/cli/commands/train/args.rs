@@ -55,10 +55,10 @@ pub(crate) struct TrainArgs {
     /// A hook point to train an SAE for; may be repeated
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Vec<HookPoint>,
-    /// Files or folders with text to run the model on
+    /// Files, folders or URLs (s3://, https://) with text to run the model on
     #[arg(long, value_name = "PATH", num_args = 1.., group = "source")]
     pub(crate) text: Vec<PathBuf>,
-    /// Instead of texts: a folder written by `nanoscope collect`
+    /// Instead of texts: a folder written by `nanoscope collect`, or its URL (s3://, https://)
     #[arg(long, value_name = "DIR", group = "source")]
     pub(crate) store: Option<PathBuf>,
     /// Instead of texts: a file with a tensor [..., d_in], and after a colon the name of the tensor

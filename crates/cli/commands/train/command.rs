@@ -16,6 +16,7 @@ use super::progress::{ProgressView, summary};
 use super::source::source;
 use super::suggestions::{command, text};
 use crate::preflight::{NewFolder, check_memory, is_cpu, output_folder};
+use crate::remote::{check_store, check_texts};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -49,6 +50,8 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Trainin
     };
     let draft = args.apply_to(draft)?;
     let checked = draft.check()?;
+    check_texts(&checked.source.text)?;
+    checked.source.store.as_deref().map_or(Ok(()), check_store)?;
     let device = nanoscope_device::by_name(&checked.device)?;
     let Some(dir) = resumed.clone().map_or_else(|| draft.out(), |dir| Ok(Some(dir)))? else {
         return Err(Hint::new("the run has no folder", "choose one with --out DIR").into());

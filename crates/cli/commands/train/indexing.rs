@@ -5,7 +5,7 @@ use nanoscope::{Era, Microscope};
 use nanoscope_corpus::CorpusOptions;
 use nanoscope_train::{Outcome, RunConfig};
 
-use super::suggestions::collected_from;
+use super::suggestions::{are_texts_there, collected_from};
 use crate::commands::index::{Steering, index_line, make_index, save};
 use crate::commands::interruption::is_interruption;
 use crate::demo;
@@ -43,7 +43,7 @@ fn index_all(
     interrupted: &InterruptFlag,
 ) -> Result<Vec<String>> {
     let Some(from) = collected_from(run) else { return Ok(Vec::new()) };
-    if from.text.is_empty() || from.text.iter().any(|path| !path.exists()) {
+    if from.text.is_empty() || !are_texts_there(run, &from) {
         return Ok(Vec::new());
     }
     let path = from.model.clone().map_or_else(demo::unpack, Ok)?;
@@ -65,6 +65,7 @@ fn index_all(
             strict: from.strict,
             max_document_bytes: from.max_document_bytes,
         },
+        interrupted,
     )?;
     let context = run.source.context.and_then(|context| u32::try_from(context).ok());
     let tokens = tokenize(&scope, &corpus, (context, Some(TOKENS)), interrupted)?;

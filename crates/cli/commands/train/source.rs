@@ -11,7 +11,9 @@ use nanoscope_corpus::{
 use nanoscope_train::RunConfig;
 
 use crate::args::{GptArgs, MemoryArgs};
+use crate::commands::interruption::is_interruption;
 use crate::load::{open_model, tokenizer};
+use crate::remote::local_store;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
 use crate::texts::{default_context, note_passed_over, open_corpus};
@@ -47,7 +49,8 @@ pub(crate) fn source(
         return Ok(Some(Box::new(segments)));
     }
     if let Some(dir) = &source.store {
-        return Ok(Some(Box::new(ActivationStore::open(dir)?.select(&config.hooks)?)));
+        let Some(dir) = unless_interrupted(local_store(dir, interrupted))? else { return Ok(None) };
+        return Ok(Some(Box::new(ActivationStore::open(&dir)?.select(&config.hooks)?)));
     }
     let era = source.era.as_deref().map(str::parse).transpose();
     let gpt = GptArgs {
@@ -63,7 +66,8 @@ pub(crate) fn source(
         max_document_bytes: source.max_document_bytes.unwrap_or(default.max_document_bytes),
     };
     // Before the model is loaded, because a misspelt path is the most likely mistake.
-    let corpus = open_corpus(&source.text, &options)?;
+    let corpus = open_corpus(&source.text, &options, interrupted);
+    let Some(corpus) = unless_interrupted(corpus)? else { return Ok(None) };
     let scope = open_model(&gpt, MemoryArgs { dtype: None, ignore_memory })?;
     let gpt = scope.model().gpt();
     let widths: Vec<usize> =
@@ -96,4 +100,12 @@ pub(crate) fn source(
     let hooks = &config.hooks;
     let live = ModelActivations::new(gpt.clone(), tokens, hooks, SpecialTokens::Skip, per_segment)?;
     Ok(Some(Box::new(live)))
+}
+
+/// The result of work that a signal may have ended.
+fn unless_interrupted<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if is_interruption(&error) => Ok(None),
+        result => result.map(Some),
+    }
 }

@@ -6,6 +6,8 @@ use nanoscope_checkpoint::ModelFiles;
 use nanoscope_corpus::{CollectedFrom, CorpusOptions};
 use nanoscope_train::{HeldOutText, RunConfig};
 
+use crate::remote::{is_url, kept_store};
+
 /// Tokens of a text above which a dashboard is suggested on a part of it.
 const DASHBOARD_TOKENS: u64 = 1_000_000;
 
@@ -44,7 +46,7 @@ pub(crate) fn suggestions(
             [&model[..], &sae, &["--text", "The dog barked."].map(str::to_owned), &device],
         ),
     ];
-    if from.text.iter().any(|path| !path.exists()) {
+    if !are_texts_there(run, &from) {
         return commands;
     }
     let texts = texts(&from);
@@ -70,7 +72,7 @@ pub(crate) fn collected_from(run: &RunConfig) -> Option<CollectedFrom> {
         return None;
     }
     let from = match &source.store {
-        Some(store) => CollectedFrom::read(store).ok().flatten(),
+        Some(store) => CollectedFrom::read(&kept_store(store).ok()?).ok().flatten(),
         None => {
             let defaults = CorpusOptions::default();
             Some(CollectedFrom {
@@ -89,6 +91,13 @@ pub(crate) fn collected_from(run: &RunConfig) -> Option<CollectedFrom> {
     // A path, or a name in Hugging Face's cache.
     let is_there = |path: &Path| ModelFiles::find(path).is_ok();
     from.filter(|from| from.model.as_deref().is_none_or(is_there))
+}
+
+/// Returns whether the texts can be read: on this machine, or at a URL that the run was given. One that a store
+/// names is not followed, because the store may be somebody else's.
+pub(crate) fn are_texts_there(run: &RunConfig, from: &CollectedFrom) -> bool {
+    let is_given = run.source.store.is_none();
+    from.text.iter().all(|path| path.exists() || is_given && is_url(path))
 }
 
 /// A command line of the program, quoted for a shell.

@@ -22,7 +22,7 @@ pub struct CollectedFrom {
     pub tokenizer: Option<PathBuf>,
     /// The model's era, if it was given.
     pub era: Option<String>,
-    /// The files and folders with text.
+    /// The files, folders and URLs with text.
     pub text: Vec<PathBuf>,
     /// The field or column with the text.
     pub text_column: String,
@@ -33,11 +33,12 @@ pub struct CollectedFrom {
 }
 
 /// The file's name in the folder of a store.
-const NAME: &str = "collected_from.json";
+pub(super) const NAME: &str = "collected_from.json";
 
 impl CollectedFrom {
     /// Writes this to the store in `dir`, of which `part` is being written, with absolute paths; a model's name
-    /// in Hugging Face's cache stays. A path that is not UTF-8 cannot be written, and nothing is.
+    /// in Hugging Face's cache and the URL of a text stay. A path that is not UTF-8 cannot be written, and nothing
+    /// is.
     ///
     /// # Errors
     /// [`CorpusError::Io`], [`CorpusError::Checkpoint`].
@@ -45,11 +46,12 @@ impl CollectedFrom {
         let absolute = |path: &PathBuf| {
             std::path::absolute(path).map_err(|source| CorpusError::io(path, source))
         };
-        let model = |path: &PathBuf| if path.exists() { absolute(path) } else { Ok(path.clone()) };
+        let existing =
+            |path: &PathBuf| if path.exists() { absolute(path) } else { Ok(path.clone()) };
         let whole = Self {
-            model: self.model.as_ref().map(model).transpose()?,
+            model: self.model.as_ref().map(existing).transpose()?,
             tokenizer: self.tokenizer.as_ref().map(absolute).transpose()?,
-            text: self.text.iter().map(absolute).collect::<Result<_, _>>()?,
+            text: self.text.iter().map(existing).collect::<Result<_, _>>()?,
             ..self.clone()
         };
         let Ok(mut text) = serde_json::to_vec_pretty(&whole) else { return Ok(()) };
@@ -108,7 +110,11 @@ mod tests {
 
         let cached = CollectedFrom { model: Some("google/gemma-2-2b".into()), ..from };
         cached.write(dir.path(), part).unwrap();
-        assert_eq!(CollectedFrom::read(dir.path()).unwrap(), Some(cached));
+        assert_eq!(CollectedFrom::read(dir.path()).unwrap(), Some(cached.clone()));
+
+        let remote = CollectedFrom { text: vec!["s3://bucket/a b".into()], ..cached };
+        remote.write(dir.path(), part).unwrap();
+        assert_eq!(CollectedFrom::read(dir.path()).unwrap(), Some(remote));
     }
     #[test]
     fn parts_that_begin_together_all_write_it() {

@@ -7,6 +7,7 @@ mod model_activations;
 mod origins;
 mod source;
 mod store;
+mod store_files;
 mod store_writer;
 
 pub use collected_from::CollectedFrom;
@@ -14,6 +15,7 @@ pub use file_activations::FileActivations;
 pub use manifest::{HookWidth, StorePart, StoreSettings, TextFileInfo, TextInfo};
 pub use model_activations::{ModelActivations, contexts_within, hook_widths};
 pub use origins::Origins;
-pub use source::{ActivationBatch, ActivationSource, InMemoryActivations, SourceText};
+pub use source::{ActivationBatch, ActivationSource, InMemoryActivations, SourceText, StoredFrom};
 pub use store::ActivationStore;
+pub use store_files::{collected_from_name, is_store_file, manifest_names, shard_names};
 pub use store_writer::{ActivationStoreWriter, free_space};

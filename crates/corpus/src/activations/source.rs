@@ -17,6 +17,19 @@ pub struct ActivationBatch {
     pub at: Vec<Vec<f32>>,
 }
 
+/// The model and the texts that stored activations are from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFrom {
+    /// Digest of the model's files, as [`files_sha256`](crate::files_sha256) computes it.
+    pub model_sha256: String,
+    /// The model's era, such as `E3`.
+    pub model_era: String,
+    /// Names of the text files, in reading order.
+    pub texts: Vec<String>,
+    /// Tokens per context.
+    pub context_length: usize,
+}
+
 /// Activations in numbered segments, each of which can be requested again and is bit for bit the
 /// same.
 ///
@@ -53,6 +66,11 @@ pub trait ActivationSource {
     /// no other.
     fn text_contexts(&self, index: u64) -> Option<Range<u64>> {
         let _ = index;
+        None
+    }
+
+    /// The model and the texts that stored activations are from; `None` for other sources.
+    fn stored_from(&self) -> Option<StoredFrom> {
         None
     }
 

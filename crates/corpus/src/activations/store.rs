@@ -12,7 +12,7 @@ use super::manifest::{
     Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
 };
 use super::origins::Origins;
-use super::source::{ActivationBatch, ActivationSource, SourceText};
+use super::source::{ActivationBatch, ActivationSource, SourceText, StoredFrom};
 use super::store_writer::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
 use crate::CorpusError;
 use crate::digest::file_sha256;
@@ -241,6 +241,17 @@ impl ActivationSource for ActivationStore {
         }
         Ok(ActivationBatch { len, at })
     }
+
+    fn stored_from(&self) -> Option<StoredFrom> {
+        let StoreSettings { model_sha256, model_era, text, context_length, .. } = &self.settings;
+        Some(StoredFrom {
+            model_sha256: model_sha256.clone(),
+            model_era: model_era.clone(),
+            texts: text.sources.iter().map(|source| source.name.clone()).collect(),
+            context_length: *context_length,
+        })
+    }
+
     fn text(&self) -> Option<SourceText> {
         Some(SourceText {
             tokens_sha256: self.settings.text.tokens_sha256.clone(),

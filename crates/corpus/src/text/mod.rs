@@ -20,4 +20,4 @@ pub use corpus::Corpus;
 pub use documents::{Document, Documents};
 pub use found::PassedOver;
 pub use options::{CorpusOptions, MAX_TEXT_BYTES};
-pub use text_file::TextFile;
+pub use text_file::{TextFile, is_text_name};

@@ -40,6 +40,19 @@ pub(crate) enum Compression {
     Zstd,
 }
 
+/// Returns whether a file in a folder is one of its texts by its name, as
+/// [`Corpus::open`](super::Corpus::open) decides.
+///
+/// ```
+/// use nanoscope_corpus::is_text_name;
+///
+/// assert!(is_text_name("stories/1.jsonl.gz".as_ref()));
+/// assert!(!is_text_name("README.md".as_ref()));
+/// ```
+pub fn is_text_name(path: &Path) -> bool {
+    format_by_name(path).0.is_some()
+}
+
 /// The format and the compression that a file's name says.
 pub(super) fn format_by_name(path: &Path) -> (Option<TextFormat>, Option<Compression>) {
     let extension =

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use nanoscope_checkpoint::Metadata;
-use nanoscope_corpus::ActivationStore;
+use nanoscope_corpus::StoredFrom;
 use serde_json::{Value, json};
 
 use super::config::{ActivationsFrom, RunConfig};
 
 /// Returns what an SAE of this run came from, under SAELens's names: the model, the text, the tokens
-/// until `step`, the recipe, and our version.
-pub(crate) fn provenance(config: &RunConfig, step: u64) -> Metadata {
+/// until `step`, the recipe, and our version. `stored` is what the store of the run is from.
+pub(crate) fn provenance(config: &RunConfig, stored: Option<&StoredFrom>, step: u64) -> Metadata {
     let mut recipe = json!(config.recipe);
     let details = recipe.as_object_mut();
     // Readers of checkpoints have integers of 64 bits with a sign.
@@ -25,25 +25,21 @@ pub(crate) fn provenance(config: &RunConfig, step: u64) -> Metadata {
         ("training_architecture", recipe["method"]["architecture"].clone()),
         ("training_architecture_details", recipe),
     ];
-    entries.extend(of_source(&config.source));
+    entries.extend(of_source(&config.source, stored));
     let known = entries.into_iter().filter(|(_, value)| !value.is_null());
     known.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn of_source(source: &ActivationsFrom) -> Vec<(&'static str, Value)> {
+fn of_source(source: &ActivationsFrom, stored: Option<&StoredFrom>) -> Vec<(&'static str, Value)> {
     let path = |path: &PathBuf| path.display().to_string();
     let mut entries = Vec::new();
     if let Some(store) = &source.store {
         entries.push(("activations_path", json!(path(store))));
-        // The run has opened it, so it can be read; without it the rest is still true.
-        if let Ok(store) = ActivationStore::open(store) {
-            let settings = store.settings();
-            let texts: Vec<&str> =
-                settings.text.sources.iter().map(|source| source.name.as_str()).collect();
-            entries.push(("model_sha256", json!(settings.model_sha256)));
-            entries.push(("model_era", json!(settings.model_era)));
-            entries.push(("dataset_path", json!(texts.join(", "))));
-            entries.push(("context_size", json!(settings.context_length)));
+        if let Some(stored) = stored {
+            entries.push(("model_sha256", json!(stored.model_sha256)));
+            entries.push(("model_era", json!(stored.model_era)));
+            entries.push(("dataset_path", json!(stored.texts.join(", "))));
+            entries.push(("context_size", json!(stored.context_length)));
         }
     } else if let Some(activations) = &source.activations {
         entries.push(("activations_path", json!(path(activations))));
@@ -82,7 +78,7 @@ mod tests {
     #[test]
     fn the_provenance_names_model_text_tokens_and_recipe() {
         let text = vec![PathBuf::from("a.txt"), PathBuf::from("b.jsonl")];
-        let of = |source| Value::Object(provenance(&config(source), 3));
+        let of = |source| Value::Object(provenance(&config(source), None, 3));
 
         let found = of(ActivationsFrom {
             text: text.clone(),

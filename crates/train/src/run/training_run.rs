@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use nanoscope_corpus::{ActivationSource, SourceText};
+use nanoscope_corpus::{ActivationSource, SourceText, StoredFrom};
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
@@ -34,6 +34,7 @@ pub struct TrainingRun {
     batches: Mixer<SourceView>,
     held_out: SourceView,
     held_out_text: Option<HeldOutText>,
+    stored_from: Option<StoredFrom>,
     trainers: Vec<Trainer>,
     best: Vec<Option<Best>>,
     /// The step of the last evaluation, and its result for each hook point.
@@ -99,6 +100,7 @@ impl TrainingRun {
     ) -> Result<Self, RunError> {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
+        let stored_from = source.stored_from();
         let Division { trained, held_out, text } =
             divide(source, &config.hooks, config.run.hold_out)?;
         let widths: Vec<usize> = trained.points().iter().map(|(_, width)| *width).collect();
@@ -155,6 +157,7 @@ impl TrainingRun {
             device: device.clone(),
             batches,
             held_out,
+            stored_from,
             trainers,
             best,
             evaluated: None,
@@ -226,7 +229,7 @@ impl TrainingRun {
                     hook,
                     density,
                     SaeKind::Best,
-                    &provenance(&self.config, self.step),
+                    &provenance(&self.config, self.stored_from.as_ref(), self.step),
                 )?;
                 self.best[at] = Some(Best { step: self.step, loss: validation.loss });
             }
@@ -283,7 +286,7 @@ impl TrainingRun {
         for (at, (last, density)) in found.into_iter().enumerate() {
             let hook = self.config.hooks[at];
             let last_dir = self.sae_dir(hook, SaeKind::Final);
-            let provenance = provenance(&self.config, self.step);
+            let provenance = provenance(&self.config, self.stored_from.as_ref(), self.step);
             save_sae(&last_dir, &saes[at], hook, &density, SaeKind::Final, &provenance)?;
             outcomes.push(Outcome {
                 hook,
