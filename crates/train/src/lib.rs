@@ -12,7 +12,7 @@
 //! let activations = [1.0, 0.0, 0.0, 2.0].repeat(4);
 //! let segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, activations, 4);
 //! let method = Method::TopK { k: 1, aux_k: AuxK::default() };
-//! let optimizer = Optimizer { lr: 1e-2, ..Optimizer::default() };
+//! let optimizer = Optimizer { lr: Some(1e-2), ..Optimizer::default() };
 //! let recipe = Recipe { batch: 64, optimizer, ..Recipe::new(4, method, 500) };
 //!
 //! let mut batches = Mixer::new(segments, recipe.batch, recipe.seed, 0)?;

@@ -105,7 +105,7 @@ impl Recipe {
         count("d-sae", d_sae, 1 << 24)?;
         count("batch", self.batch, 1 << 20)?;
         count("steps", usize::try_from(self.steps).unwrap_or(0), 1 << 40)?;
-        positive("optimizer.lr", optimizer.lr)?;
+        positive("optimizer.lr", self.peak_learning_rate())?;
         for (name, beta) in
             [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
         {
@@ -324,8 +324,9 @@ impl Default for AuxK {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Optimizer {
-    /// Learning rate between warm-up and decay. Default: 3e-4, as in SAELens.
-    pub lr: f64,
+    /// Learning rate between warm-up and decay. Default: see
+    /// [`Recipe::peak_learning_rate`].
+    pub lr: Option<f64>,
     /// Decay rate of the running mean of gradients. Default: 0.9.
     pub beta1: f64,
     /// Decay rate of the running mean of squared gradients. Default: 0.999.
@@ -346,7 +347,7 @@ pub struct Optimizer {
 impl Default for Optimizer {
     fn default() -> Self {
         Self {
-            lr: 3e-4,
+            lr: None,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
@@ -419,7 +420,7 @@ mod tests {
         let epsilon = with(Optimizer { epsilon: 1e-46, ..Optimizer::default() });
         assert!(refused(&epsilon, 4).starts_with("optimizer.epsilon is 0.000"));
         assert!(refused(&epsilon, 4).ends_with(end));
-        let lr = with(Optimizer { lr: 1e39, ..Optimizer::default() });
+        let lr = with(Optimizer { lr: Some(1e39), ..Optimizer::default() });
         assert!(refused(&lr, 4).ends_with(end));
         let beta2 = with(Optimizer { beta2: 1.0 - 1e-12, ..Optimizer::default() });
         assert!(refused(&beta2, 4).ends_with("it must be 0 or more and below 1, in float32"));

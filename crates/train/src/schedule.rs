@@ -1,6 +1,26 @@
 use crate::recipe::{Method, Recipe};
 
+/// The default learning rate of methods with a fixed number of features per token is this divided by the square
+/// root of the steps, measured in `docs/training.md`.
+const ONE_STEP: f64 = 0.1;
+/// The largest of these defaults. Twice as much makes features die in short runs.
+const MAX_DEFAULT: f64 = 0.01;
+/// The default learning rate of the other methods, which is SAELens's.
+const OTHER_METHODS: f64 = 3e-4;
+
 impl Recipe {
+    /// The learning rate between warm-up and decay: [`Optimizer::lr`](crate::Optimizer::lr), or its default. That is
+    /// 0.1 divided by the square root of the steps, at most 0.01, for top-k, batch-top-k and matryoshka SAEs, and
+    /// 3e-4 for the others.
+    pub fn peak_learning_rate(&self) -> f64 {
+        self.optimizer.lr.unwrap_or_else(|| match self.method {
+            Method::TopK { .. } | Method::BatchTopK { .. } | Method::Matryoshka { .. } => {
+                (ONE_STEP / (self.steps as f64).sqrt()).min(MAX_DEFAULT)
+            }
+            Method::JumpRelu { .. } | Method::Relu { .. } | Method::Gated { .. } => OTHER_METHODS,
+        })
+    }
+
     /// The learning rate at step `step`, from 0.
     ///
     /// It rises linearly, starting above 0 at the first step, and falls linearly, ending above 0 at
@@ -10,7 +30,7 @@ impl Recipe {
         let decay = self.decay_steps();
         let rising = (step + 1) as f64 / warmup.max(1) as f64;
         let falling = self.steps.saturating_sub(step) as f64 / decay.max(1) as f64;
-        self.optimizer.lr * rising.min(falling).min(1.0)
+        self.peak_learning_rate() * rising.min(falling).min(1.0)
     }
 
     /// Steps at the end over which the learning rate decays.
@@ -33,17 +53,29 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
-    use crate::recipe::{Method, Optimizer, Recipe};
+    use crate::recipe::{AuxK, Method, Optimizer, Recipe};
 
     fn recipe() -> Recipe {
         let optimizer = Optimizer {
-            lr: 1.0,
+            lr: Some(1.0),
             warmup_steps: Some(4),
             decay_steps: Some(5),
             ..Optimizer::default()
         };
         let method = Method::Relu { l1: 1.0, warmup_steps: Some(2) };
         Recipe { optimizer, ..Recipe::new(8, method, 20) }
+    }
+
+    #[test]
+    fn the_default_learning_rate_of_top_k_falls_with_the_root_of_the_steps() {
+        let top_k = |steps| Recipe::new(8, Method::TopK { k: 2, aux_k: AuxK::default() }, steps);
+
+        for (steps, expected) in [(1, 0.01), (100, 0.01), (400, 0.005), (10_000, 0.001)] {
+            assert_eq!(top_k(steps).peak_learning_rate(), expected);
+        }
+        let relu = Recipe { optimizer: Optimizer::default(), ..recipe() };
+        assert_eq!(relu.peak_learning_rate(), 3e-4);
+        assert_eq!(recipe().peak_learning_rate(), 1.0);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn mixer(next: u64) -> Mixer<InMemoryActivations> {
 fn recipe(method: Method) -> Recipe {
     Recipe {
         batch: BATCH,
-        optimizer: Optimizer { lr: 3e-3, ..Optimizer::default() },
+        optimizer: Optimizer { lr: Some(3e-3), ..Optimizer::default() },
         dead: DeadFeatures { window_steps: Some(100), resample_steps: None },
         ..Recipe::new(PLANTED * 3 / 2, method, STEPS)
     }

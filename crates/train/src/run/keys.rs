@@ -129,7 +129,12 @@ pub(crate) const KEYS: &[Key] = &[
         "recipe.method.aux-k.coefficient",
         "Weight of their loss; 0 disables it. Gao et al. 2024: 1/32.",
     ),
-    key("recipe.optimizer.lr", "Learning rate of Adam between warm-up and decay. SAELens: 3e-4."),
+    key(
+        "recipe.optimizer.lr",
+        "Learning rate of Adam between warm-up and decay. Default: for top-k, batch-top-k and\n\
+         matryoshka 0.1 divided by the square root of the steps, at most 0.01 (docs/training.md);\n\
+         otherwise 3e-4, as in SAELens.",
+    ),
     key(
         "recipe.optimizer.beta1",
         "Decay rate of the running mean of gradients. Kingma & Ba 2014: 0.9.",
