@@ -20,9 +20,9 @@ open models and SAEs of their own, which stay on their machine.
 The program for browsers is built from the sources, once for each version:
   rustup target add wasm32-unknown-unknown
   cargo install wasm-bindgen-cli --version 0.2.130
-  cargo build --profile browser -p nanoscope-browser --target wasm32-unknown-unknown
+  cargo build --profile wasm -p nanoscope-browser --target wasm32-unknown-unknown
   wasm-bindgen --target web --remove-name-section --out-dir target/browser \\
-      target/wasm32-unknown-unknown/browser/nanoscope_browser.wasm
+      target/wasm32-unknown-unknown/wasm/nanoscope_browser.wasm
 A binary that was built with `--features site` and this folder's absolute path in NANOSCOPE_BROWSER
 contains it, and needs no --browser.")]
 pub(crate) struct SiteArgs {
