@@ -9,7 +9,7 @@ use crate::error::OpenError;
 use crate::files::{Files, find_model};
 
 /// The size in bytes up to which SAEs are held in float32. WebAssembly has no instruction that converts float16,
-/// and such SAEs take most of the time if each token converts them anew.
+/// and a third of the time for a token of the demo went into converting its SAEs.
 const SMALL: usize = 64 << 20;
 
 /// Opens the model in `model` with the SAEs in `saes`, or with those beside it.

@@ -89,7 +89,7 @@ pub enum RemoteError {
     NoCredentials {
         /// The place.
         location: String,
-        /// What was tried last.
+        /// The failure of the last source of credentials that was tried.
         source: Cause,
     },
     /// Credentials or a user without the right to read.

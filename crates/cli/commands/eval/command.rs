@@ -222,7 +222,7 @@ fn tokenize(
     if held_out.is_none() {
         check_tokens(Some(args.tokens), context_len)?;
     }
-    // Not longer: a signal ends an evaluation at once, because there is nothing to save.
+    // The flag is for the download only: a signal ends an evaluation at once, because there is nothing to save.
     let corpus = args.texts.open(&InterruptFlag::watch())?;
     let limit = held_out.map_or(args.tokens, |held_out| held_out.text.tokens);
     let options = TokenizeOptions { limit: Some(limit), ..TokenizeOptions::new(context_len) };

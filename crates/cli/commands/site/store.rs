@@ -28,7 +28,7 @@ pub(super) struct SiteFile {
     pub(super) size: usize,
     /// True if it is compressed by gzip.
     packed: bool,
-    /// True if what is compressed are the first bytes of all pairs of bytes, and then the second ones.
+    /// True if the first bytes of all pairs of bytes come before the second ones in the compressed content.
     split: bool,
 }
 
