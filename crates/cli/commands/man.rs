@@ -46,7 +46,8 @@ pub(crate) fn man(args: &ManArgs, program: Command) -> Result<()> {
     let wanted = args.command.as_ref().map_or(PROGRAM.to_owned(), |name| page_name(name));
     let Some((_, page)) = pages.iter().find(|(name, _)| *name == wanted) else {
         let command = args.command.as_deref().unwrap_or_default();
-        let known = pages.iter().filter_map(|(name, _)| name.strip_prefix("nanoscope-"));
+        let prefix = page_name("");
+        let known = pages.iter().filter_map(|(name, _)| name.strip_prefix(&prefix));
         bail!("unknown command `{command}`{}", did_you_mean(command, known));
     };
     Ok(stdout.write_all(page)?)

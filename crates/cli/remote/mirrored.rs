@@ -1,5 +1,6 @@
 //! The folders that mirror URLs.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,7 +8,7 @@ use nanoscope_checkpoint::TemporaryFolder;
 use nanoscope_corpus::{
     collected_from_name, is_store_file, is_text_name, manifest_names, shard_names,
 };
-use nanoscope_remote::{Location, Mirror, Progress, Remote, RemoteError, RemoteObject, Updated};
+use nanoscope_remote::{Location, Mirror, OtherFiles, Progress, Remote, RemoteError, RemoteObject};
 
 use crate::cache::cache_dir;
 use crate::terminal::display::{counted, sanitized};
@@ -36,7 +37,7 @@ pub(super) fn texts(path: &Path, interrupted: &InterruptFlag) -> Result<PathBuf>
         return open.finish(&[name.to_owned()], Some(name));
     }
     let open = OpenMirror::new(&location, &location, Purpose::Texts, interrupted)?;
-    let found = open.remote.list(&|name| is_text_name(Path::new(name)), &mut open.watch(None))?;
+    let found = open.remote.list(&|name| is_text_name(Path::new(name)), &mut open.watch())?;
     let name = found.is_one_object.then(|| found.objects[0].name.clone());
     open.update(&found.objects, name.as_deref())
 }
@@ -47,14 +48,14 @@ pub(super) fn store(path: &Path, interrupted: &InterruptFlag) -> Result<PathBuf>
     let (folder, manifests) = store_folder(path)?;
     let mut open = OpenMirror::new(&folder, &folder, Purpose::Store, interrupted)?;
     if !folder.is_on_web_server() {
-        let found = open.remote.list(&is_store_file, &mut open.watch(None))?;
+        let found = open.remote.list(&is_store_file, &mut open.watch())?;
         return open.update(&found.objects, None);
     }
     let manifests = match manifests {
         Some(names) => names,
         None => manifest_names("manifest.json").context("a store has this manifest")?,
     };
-    let objects = match open.remote.find(&manifests, &mut open.watch(None)) {
+    let objects = match open.remote.find(&manifests, &mut open.watch()) {
         Err(error @ RemoteError::NotFound { .. }) => {
             let hint = "a web server cannot list a store; for one in parts name a manifest, as in \
                         https://HOST/FOLDER/manifest-0-of-8.json";
@@ -69,7 +70,7 @@ pub(super) fn store(path: &Path, interrupted: &InterruptFlag) -> Result<PathBuf>
     }
     // Where the store is from is not needed to read it.
     let origin = [collected_from_name().to_owned()];
-    match open.remote.find(&origin, &mut open.watch(None)) {
+    match open.remote.find(&origin, &mut open.watch()) {
         Ok(_) => names.extend(origin),
         Err(RemoteError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -99,8 +100,8 @@ struct OpenMirror<'a> {
     mirror: Mirror,
     scratch: TemporaryFolder,
     interrupted: &'a InterruptFlag,
-    /// The files that were downloaded before the last update.
-    before: Updated,
+    /// The number of files that were downloaded.
+    downloaded: usize,
 }
 
 impl<'a> OpenMirror<'a> {
@@ -114,80 +115,69 @@ impl<'a> OpenMirror<'a> {
         let dir = mirror_dir(shown, purpose)?;
         let remote = Remote::connect(folder)?;
         let mut calls = 0;
-        let mirror = Mirror::open(&dir, shown, &mut |_| {
+        let mut wait = |_| {
             calls += 1;
             if calls == 5 {
                 note(&format!("another process is downloading {shown}; waiting for it"));
             }
             interrupted.control_flow()
-        });
-        let mirror = mirror?;
+        };
+        let mirror = Mirror::open(&dir, shown, &mut wait)?;
         let partial = mirror.partial();
         let scratch = TemporaryFolder::create(&partial)
             .with_context(|| format!("could not write to {}", partial.display()))?;
-        Ok(Self { shown, dir, remote, mirror, scratch, interrupted, before: Updated::default() })
+        Ok(Self { shown, dir, remote, mirror, scratch, interrupted, downloaded: 0 })
     }
 
     fn objects(&self) -> PathBuf {
         Mirror::objects(&self.dir)
     }
 
-    /// A function that shows the progress in `bar` and stops the work on a signal.
-    fn watch<'b>(
-        &'b self,
-        bar: Option<&'b DelayedBar>,
-    ) -> impl FnMut(Progress) -> std::ops::ControlFlow<()> + 'b {
-        watch(self.interrupted, bar)
+    /// A function that stops the work on a signal.
+    fn watch(&self) -> impl FnMut(Progress) -> ControlFlow<()> + use<'a> {
+        let interrupted = self.interrupted;
+        move |_| interrupted.control_flow()
     }
 
     /// Downloads `objects`, and keeps every other file.
     fn add(&mut self, objects: &[RemoteObject]) -> Result<()> {
-        let mut watch = watch(self.interrupted, None);
-        let updated = self.mirror.add(&self.remote, objects, self.scratch.path(), &mut watch);
-        self.before = updated?;
+        let (scratch, mut watch) = (self.scratch.path(), self.watch());
+        let updated =
+            self.mirror.update(&self.remote, objects, OtherFiles::Keep, scratch, &mut watch)?;
+        self.downloaded += updated.downloaded;
         Ok(())
     }
 
     /// Finds the objects `names` and downloads them, as [`update`](Self::update) does.
     fn finish(self, names: &[String], one: Option<&str>) -> Result<PathBuf> {
-        let objects = self.remote.find(names, &mut self.watch(None))?;
+        let objects = self.remote.find(names, &mut self.watch())?;
         self.update(&objects, one)
     }
 
     /// Downloads `objects` and deletes every other file. Returns the path of the folder, or of the file `one` in it.
     fn update(mut self, objects: &[RemoteObject], one: Option<&str>) -> Result<PathBuf> {
-        let total = objects.iter().map(|object| object.bytes).fold(0, u64::saturating_add);
-        let bar = DelayedBar::new("downloading", total, "bytes");
-        let mut watch = watch(self.interrupted, Some(&bar));
-        let updated = self.mirror.update(&self.remote, objects, self.scratch.path(), &mut watch);
-        let updated = updated?;
-        drop(watch);
+        let bar = DelayedBar::new("downloading", 0, "bytes");
+        let mut watch = |progress: Progress| {
+            bar.set_of(progress.done, progress.total);
+            self.interrupted.control_flow()
+        };
+        let scratch = self.scratch.path();
+        let updated =
+            self.mirror.update(&self.remote, objects, OtherFiles::Delete, scratch, &mut watch)?;
         drop(bar);
+        self.downloaded += updated.downloaded;
         let path = match one {
             Some(name) => self.objects().join(name),
             None => self.objects(),
         };
-        let downloaded = updated.downloaded + self.before.downloaded;
         note(&format!(
-            "{} is kept in {}: {}, {downloaded} downloaded now",
+            "{} is kept in {}: {}, {} downloaded now",
             sanitized(&self.shown.to_string()),
             path.display(),
             counted(objects.len() as u64, "file", "files"),
+            self.downloaded,
         ));
         Ok(path)
-    }
-}
-
-/// A function that shows the progress in `bar` and stops the work on a signal.
-fn watch<'a>(
-    interrupted: &'a InterruptFlag,
-    bar: Option<&'a DelayedBar>,
-) -> impl FnMut(Progress) -> std::ops::ControlFlow<()> + 'a {
-    move |progress: Progress| {
-        if let Some(bar) = bar {
-            bar.set_of(progress.done, progress.total);
-        }
-        interrupted.control_flow()
     }
 }
 

@@ -17,17 +17,17 @@ use crate::objects::{RemoteObject, Version, has_page, is_page};
 const PARALLEL: usize = 4;
 
 impl Mirror {
-    /// Downloads `objects`, each to a file in `scratch` that is renamed when it is whole.
+    /// Downloads `objects`, of `bytes` together, each to a file in `scratch` that is renamed when it is whole.
     pub(crate) fn download(
         &mut self,
         remote: &Remote,
         objects: &[&RemoteObject],
+        bytes: u64,
         scratch: &Path,
         watch: Watch<'_>,
     ) -> Result<(), RemoteError> {
         let counters = Counters::default();
-        let sizes = objects.iter().map(|object| object.bytes);
-        counters.total.store(sizes.fold(0, u64::saturating_add), Ordering::Relaxed);
+        counters.total.store(bytes, Ordering::Relaxed);
         let work = async {
             let tasks = objects.iter().enumerate().map(|(at, object)| {
                 let partial = Partial(scratch.join(format!("object-{at}")));

@@ -33,5 +33,5 @@ mod record;
 pub use connection::{Progress, Remote, Watch};
 pub use error::{Cause, RemoteError};
 pub use location::Location;
-pub use mirror::{Mirror, Updated};
+pub use mirror::{Mirror, OtherFiles, Updated};
 pub use objects::{Found, RemoteObject};

@@ -21,6 +21,15 @@ pub struct Mirror {
     _lock: File,
 }
 
+/// The files of a mirror that are not among the objects of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherFiles {
+    /// They are deleted.
+    Delete,
+    /// They stay.
+    Keep,
+}
+
 /// The objects of an update.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Updated {
@@ -89,8 +98,8 @@ impl Mirror {
         self.dir.join(PARTIAL)
     }
 
-    /// Downloads the objects that are new or have changed, and deletes every other file. Files that are not whole
-    /// are in the folder `scratch`, in or beside [`partial`](Self::partial), until they are.
+    /// Downloads the objects that are new or have changed. Files that are not whole are in the folder `scratch`,
+    /// in or beside [`partial`](Self::partial), until they are.
     ///
     /// An error or an interruption leaves the objects that are complete, and another update continues after them.
     ///
@@ -101,44 +110,29 @@ impl Mirror {
         &mut self,
         remote: &Remote,
         objects: &[RemoteObject],
+        others: OtherFiles,
         scratch: &Path,
         watch: Watch<'_>,
     ) -> Result<Updated, RemoteError> {
         let names: BTreeSet<&str> = objects.iter().map(|object| object.name.as_str()).collect();
-        let deleted = self.delete_all_but(&names)?;
-        self.record.rewrite(|name| names.contains(name), scratch)?;
-        let updated = self.add(remote, objects, scratch, watch)?;
-        Ok(Updated { deleted, ..updated })
-    }
-
-    /// Downloads the objects that are new or have changed, as [`update`](Self::update) does, and keeps every other
-    /// file.
-    ///
-    /// # Errors
-    /// As [`update`](Self::update).
-    pub fn add(
-        &mut self,
-        remote: &Remote,
-        objects: &[RemoteObject],
-        scratch: &Path,
-        watch: Watch<'_>,
-    ) -> Result<Updated, RemoteError> {
+        let deleted = match others {
+            OtherFiles::Delete => self.delete_all_but(&names)?,
+            OtherFiles::Keep => 0,
+        };
         let is_missing =
             |object: &&RemoteObject| !self.record.is_current(object, &self.path_of(&object.name));
         let missing: Vec<&RemoteObject> = objects.iter().filter(is_missing).collect();
-        let sizes = missing.iter().map(|object| object.bytes);
-        let needed = sizes.fold(0, u64::saturating_add);
-        self.check_room(needed)?;
-        if !missing.is_empty() {
-            self.record.rewrite(|_| true, scratch)?;
-            self.download(remote, &missing, scratch, watch)?;
+        let bytes = missing.iter().map(|object| object.bytes).fold(0, u64::saturating_add);
+        self.check_room(bytes)?;
+        if deleted > 0 || !missing.is_empty() {
+            let stays = |name: &str| others == OtherFiles::Keep || names.contains(name);
+            self.record.rewrite(stays, scratch)?;
         }
-        Ok(Updated {
-            downloaded: missing.len(),
-            bytes: needed,
-            unchanged: objects.len() - missing.len(),
-            deleted: 0,
-        })
+        if !missing.is_empty() {
+            self.download(remote, &missing, bytes, scratch, watch)?;
+        }
+        let unchanged = objects.len() - missing.len();
+        Ok(Updated { downloaded: missing.len(), bytes, unchanged, deleted })
     }
 
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nanoscope_remote::{Location, Mirror, Progress, Remote, RemoteError, Updated};
+use nanoscope_remote::{Location, Mirror, OtherFiles, Progress, Remote, RemoteError, Updated};
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -56,7 +56,7 @@ impl Case {
         let found = remote.list(&|name| name.contains(".txt"), &mut GO_ON.clone())?;
         let mut mirror = Mirror::open(self.dir.path(), &location, &mut GO_ON.clone())?;
         let scratch = mirror.partial();
-        mirror.update(&remote, &found.objects, &scratch, watch)
+        mirror.update(&remote, &found.objects, OtherFiles::Delete, &scratch, watch)
     }
 }
 
@@ -233,7 +233,9 @@ fn an_object_that_changed_after_it_was_found_is_not_kept() {
 
     let mut mirror = Mirror::open(case.dir.path(), &location, &mut GO_ON.clone()).unwrap();
     let scratch = mirror.partial();
-    let error = mirror.update(&remote, &found.objects, &scratch, &mut GO_ON.clone()).unwrap_err();
+    let objects = &found.objects;
+    let update = mirror.update(&remote, objects, OtherFiles::Keep, &scratch, &mut GO_ON.clone());
+    let error = update.unwrap_err();
 
     let expected = "s3://bucket/t/a.txt changed while it was downloaded: it had 3 bytes, then 6";
     assert_eq!(error.to_string(), expected);

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::args::CollectArgs;
 use crate::args::MemoryArgs;
-use crate::commands::interruption::is_interruption;
+use crate::commands::interruption::{end_of_download, is_interruption};
 use crate::load::{open_model, tokenizer};
 use crate::preflight::{NewFolder, output_folder};
 use crate::terminal::display::{be, counted};
@@ -44,10 +44,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let out = output_folder(&args.out)?;
     let interrupted = InterruptFlag::watch();
     let corpus = match args.texts.open(&interrupted) {
-        Err(error) if is_interruption(&error) => {
-            note("interrupted while downloading the texts; the same command continues");
-            return Ok(exit_code());
-        }
+        Err(error) if is_interruption(&error) => return Ok(end_of_download()),
         corpus => corpus?,
     };
     let _folder = NewFolder::create(&out)?;

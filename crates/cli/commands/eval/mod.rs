@@ -10,9 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 pub(crate) use self::args::EvalArgs;
-use crate::commands::interruption::is_interruption;
-use crate::terminal::messages::note;
-use crate::terminal::signals::exit_code;
+use crate::commands::interruption::{end_of_download, is_interruption};
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
     args.texts.check()?;
@@ -20,10 +18,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         if args.dtype_report { dtype_report::dtype_report(args) } else { command::eval(args) };
     match evaluated {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) if is_interruption(&error) => {
-            note("interrupted while downloading the texts; the same command continues");
-            Ok(exit_code())
-        }
+        Err(error) if is_interruption(&error) => Ok(end_of_download()),
         Err(error) => Err(error),
     }
 }
