@@ -17,6 +17,10 @@ const D_SAE: usize = 2048;
 const K: usize = 32;
 const BATCH: usize = 4096;
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let path: PathBuf = args.next().context("ACTIVATIONS KEY [STEPS [METHOD]]")?.into();

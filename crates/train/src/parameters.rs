@@ -69,6 +69,20 @@ impl Parameters {
         found.unwrap_or_else(|| panic!("the method has no {}", part.name())).1 = value;
     }
 
+    /// Removes the tensor of `part`, whose memory is then shared with nobody here.
+    ///
+    /// # Panics
+    /// If the method has no such weight.
+    pub(crate) fn take(&mut self, part: Weight) -> Tensor<2> {
+        let found = self.0.iter().position(|(of, _)| *of == part);
+        self.0.remove(found.unwrap_or_else(|| panic!("the method has no {}", part.name()))).1
+    }
+
+    /// Adds the tensor of `part`, which was not there.
+    pub(crate) fn insert(&mut self, part: Weight, tensor: Tensor<2>) {
+        self.0.push((part, tensor));
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Weight, &Tensor<2>)> {
         self.0.iter().map(|(part, tensor)| (*part, tensor))
     }

@@ -141,7 +141,7 @@ impl Trainer {
         };
         let lr = self.recipe.learning_rate(self.steps);
         let parameters = std::mem::take(&mut self.parameters);
-        self.parameters = self.adam.step(&self.recipe.optimizer, lr, step, parameters, &gradients);
+        self.parameters = self.adam.step(&self.recipe.optimizer, lr, step, parameters, gradients);
         if self.recipe.method.keeps_decoder_norm() {
             let decoder = self.parameters.get(Weight::Decoder);
             self.parameters.set(Weight::Decoder, unit_rows(decoder));
