@@ -8,6 +8,7 @@
 //!   SAE tracked (eight features per dimension, of which 32 fire; the demo's own if the model is the demo)
 //! - `prefill TOKENS`: a prompt up to the logits of its last token
 //! - `forward ROWS TOKENS`: the logits of all positions
+//! - `encode ROWS D_SAE`: the 32 strongest features of one SAE as wide as the model, without a decoder
 //! - `load`: the model, from its file
 
 use std::io::{BufRead, Write};
@@ -15,11 +16,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::{DType, Tensor, TensorData};
 use nanoscope_checkpoint::{LoadOptions, MatrixDtype, ModelFiles, load_sae};
 use nanoscope_hooks::HookPoint;
 use nanoscope_kernels::to_host;
 use nanoscope_runtime::{Batch, InterpretableModel, Plan, Sampling, StepOutcome};
-use nanoscope_testing::noisy_sae;
+use nanoscope_sae::Sae;
+use nanoscope_testing::{noise, noisy_sae};
 use nanoscope_transformer::{Logits, TokenBatch};
 
 /// The program's.
@@ -29,11 +32,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let path: PathBuf = args.next().context("MODEL [DTYPE]")?.into();
-    let dtype = args.next().map(|dtype| dtype_of(&dtype)).transpose()?;
+    let name = args.next().unwrap_or_else(|| "f32".to_owned());
+    let (dtype, sae_dtype) = dtype_of(&name)?;
     let device = nanoscope_device::by_name("flex")?;
     let files = ModelFiles::find(&path)?;
     let load = || -> Result<_> {
-        Ok(files.load_with(&device, LoadOptions { dtype, ..LoadOptions::default() })?.gpt)
+        Ok(files
+            .load_with(&device, LoadOptions { dtype: Some(dtype), ..LoadOptions::default() })?
+            .gpt)
     };
     let gpt = load()?;
     let shape = gpt.config().shape;
@@ -42,10 +48,14 @@ fn main() -> Result<()> {
         Some(own) => own,
         None => {
             let hook = HookPoint::ResidPost(shape.n_layer / 2);
-            (hook, noisy_sae(shape.n_embd, 8 * shape.n_embd, 32, &device))
+            (
+                hook,
+                noisy_sae(shape.n_embd, 8 * shape.n_embd, 32, &device).with_matrices_as(sae_dtype),
+            )
         }
     };
     let model = InterpretableModel::new(gpt).with_sae(hook, sae)?;
+    let mut wide: Option<Sae> = None;
 
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -57,6 +67,13 @@ fn main() -> Result<()> {
             ("track", &[rows, tokens]) => generate(&model, &Plan::new().track(hook), rows, tokens)?,
             ("prefill", &[tokens]) => prefill(&model, tokens)?,
             ("forward", &[rows, tokens]) => forward(&model, rows, tokens)?,
+            ("encode", &[rows, d_sae]) => {
+                if wide.as_ref().is_none_or(|sae| sae.config().d_sae() != d_sae) {
+                    let sae = noisy_sae(shape.n_embd, d_sae, 32, &device);
+                    wide = Some(sae.with_matrices_as(sae_dtype));
+                }
+                encode(wide.as_ref().context("it was made")?, rows)?
+            }
             ("load", []) => {
                 let since = Instant::now();
                 drop(load()?);
@@ -70,13 +87,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn dtype_of(name: &str) -> Result<MatrixDtype> {
+/// The types of the model's matrices and of an SAE's.
+fn dtype_of(name: &str) -> Result<(MatrixDtype, DType)> {
     use nanoscope_checkpoint::WeightDtype::{BF16, F16, F32};
     Ok(match name {
-        "f32" => MatrixDtype::Float(F32),
-        "bf16" => MatrixDtype::Float(BF16),
-        "f16" => MatrixDtype::Float(F16),
-        "int8" => MatrixDtype::Int8,
+        "f32" => (MatrixDtype::Float(F32), DType::F32),
+        "bf16" => (MatrixDtype::Float(BF16), DType::BF16),
+        "f16" => (MatrixDtype::Float(F16), DType::F16),
+        "int8" => (MatrixDtype::Int8, DType::I8),
         _ => bail!("unknown type `{name}`: f32, bf16, f16 or int8"),
     })
 }
@@ -112,6 +130,15 @@ fn forward(model: &InterpretableModel, rows: usize, tokens: usize) -> Result<f64
     let batch = TokenBatch::new(&vec![prompt(tokens); rows])?;
     let since = Instant::now();
     to_host(model.gpt().forward(&batch, Logits::All, &mut ())?);
+    Ok(since.elapsed().as_secs_f64())
+}
+
+fn encode(sae: &Sae, rows: usize) -> Result<f64> {
+    let width = sae.config().d_in();
+    let x = TensorData::new(noise(3, rows * width), [rows, width]);
+    let x = Tensor::<2>::from_data(x, &sae.device());
+    let since = Instant::now();
+    drop(sae.encode_sparse(x)?);
     Ok(since.elapsed().as_secs_f64())
 }
 

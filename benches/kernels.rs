@@ -68,7 +68,7 @@ fn main() {
     sparse(&device);
 }
 
-/// Products of few rows.
+/// Products of few and of many rows.
 fn products(device: &Device) {
     let shapes = [[256, 256], [256, 1024], [768, 768], [768, 3072], [3072, 768], [768, 32_768]];
     for dtype in [DType::F32, DType::BF16] {
@@ -77,7 +77,7 @@ fn products(device: &Device) {
             let w = Tensor::<2>::random([d_in, d_out], Distribution::Default, device).cast(dtype);
             let turned = Tensor::<2>::random([d_out, d_in], Distribution::Default, device);
             let turned = turned.cast(dtype).transpose();
-            for rows in [1, 2, 4, 8] {
+            for rows in [1, 2, 4, 8, 16, 32, 64, 255] {
                 let x = Tensor::<2>::random([rows, d_in], Distribution::Default, device);
                 for (order, w) in [("", &w), (" as PyTorch stores it", &turned)] {
                     line(

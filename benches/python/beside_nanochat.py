@@ -5,10 +5,11 @@
 NANOCHAT is a checkout of nanochat's repository with its requirements installed (torch, filelock, tiktoken,
 rustbpe). Without --model the models are the demo and a random one of 12 layers, 768 wide, which is written to a
 temporary folder. PyTorch computes in float32, as nanochat does on a CPU; --dtype is the type of
-nanoscope's matrices; `--work "decode 1 64"` asks for one figure.
+nanoscope's matrices, of the model and of SAEs made here; `--work "decode 1 64"` asks for one figure.
 
 Both have the same threads and take turns; the median of each counts. The ratio is nanoscope's speed as a
-multiple of nanochat's. The SAE of `track` is nanoscope's alone: nanochat runs bare beside it.
+multiple of nanochat's. The SAE of `track` is nanoscope's alone: nanochat runs bare beside it. That of `encode` is
+a product, a bias and `topk` in PyTorch.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WORK = [
     "decode 1 64", "track 1 64", "decode 8 32", "decode 32 16",
-    "prefill 64", "prefill 128", "prefill 255", "forward 8 255", "load",
+    "prefill 64", "prefill 128", "prefill 255", "forward 8 255", "encode 1 24576", "load",
 ]
 LONG = ["prefill 512", "prefill 1024"]
 
@@ -138,6 +139,19 @@ class Nanochat:
         with torch.inference_mode():
             since = time.perf_counter()
             self.gpt.forward(ids)
+            return time.perf_counter() - since
+
+    def encode(self, rows: int, d_sae: int) -> float:
+        import torch
+
+        width = self.config["n_embd"]
+        if getattr(self, "w_enc", torch.empty(0, 0)).shape != (width, d_sae):
+            self.w_enc, self.b_enc = torch.randn(width, d_sae) * 0.3, torch.zeros(d_sae)
+        x = torch.randn(rows, width)
+        with torch.inference_mode():
+            since = time.perf_counter()
+            values, features = (x @ self.w_enc + self.b_enc).topk(32)
+            values.tolist(), features.tolist()
             return time.perf_counter() - since
 
     def __call__(self, work: str) -> float:

@@ -24,6 +24,7 @@ mod many_rows;
 mod matrix;
 mod matrix_view;
 mod multiply;
+mod panel;
 mod part;
 mod rms_norm;
 mod rotate;
@@ -31,6 +32,7 @@ mod simd;
 mod softcap;
 mod sparse;
 mod stored;
+mod with_gradient;
 
 pub use attend::attend;
 pub use attention_pattern::attention_pattern;

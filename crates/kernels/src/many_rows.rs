@@ -1,91 +1,228 @@
-//! Products of many rows with a matrix of fewer bits, of which a part at a time is in float32.
+//! Products of many rows with a matrix of any stored type, in panels.
 
-use std::ops::Range;
-
-use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::host::to_host;
+use crate::few_rows::MIN_FOR_THREADS;
 use crate::matrix_view::{MatrixView, Order};
+use crate::panel::{PanelWidth, multiply_panel};
 use crate::simd::{Simd, WithSimd, run};
 use crate::stored::Stored;
 
-/// The number of a part's numbers: 512 KB of float32, which stay in a thread's own cache until they are
-/// multiplied. With many rows a part is larger, because each is multiplied with all of them.
-const PART: usize = 1 << 17;
-const MAX_PART: usize = 1 << 20;
-/// The number of rows from which parts grow.
-const FEW_ROWS: usize = 256;
+/// The number of outputs that a thread computes at a time, for a matrix by output.
+const OUTPUTS: usize = 24;
+/// The number of inputs that are turned at a time: their lines stay in the nearest cache.
+const TURNED: usize = 16;
+/// The number of rows of activations whose products are in memory in the order of the panels: with 32,768 outputs
+/// 64 MB.
+const MAX_ROWS: usize = 512;
 
 impl<W: Stored> MatrixView<'_, W> {
-    /// Computes `x · self` by burn's product with parts of the columns, which are converted to float32 and
-    /// multiplied on all threads. With `factors`, each row in memory is multiplied by its own.
+    /// Computes `x · self` in float32. The sums have one order, whatever the number of threads and of rows.
     ///
     /// # Shapes
-    /// - `x`: `[rows, d_in]`, float32
-    /// - `factors`: `[d_in]` or `[d_out]`, after the order
-    /// - output: `[rows, d_out]`, float32
-    pub(crate) fn multiply_many(&self, x: &Tensor<2>, factors: Option<&[f32]>) -> Tensor<2> {
-        let ([rows, _], device) = (x.dims(), x.device());
-        let at_once = (PART * rows.div_ceil(FEW_ROWS)).min(MAX_PART);
-        let width = (at_once / self.d_in).max(1);
-        let firsts: Vec<usize> = (0..self.d_out).step_by(width).collect();
-        let product = |&first: &usize| {
-            let columns = first..(first + width).min(self.d_out);
-            x.clone().matmul(self.widened_columns(columns, factors, &device))
-        };
-        // Autodiff's graph is made by one thread.
-        if device.is_autodiff() {
-            return Tensor::cat(firsts.iter().map(product).collect(), 1);
+    /// - `x`: `[rows, d_in]`, row-major
+    /// - output: `[rows, d_out]`, row-major
+    pub(crate) fn multiply_many(&self, x: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0_f32; x.len() / self.d_in * self.d_out];
+        let parts = x.chunks(MAX_ROWS * self.d_in).zip(out.chunks_mut(MAX_ROWS * self.d_out));
+        for (x, out) in parts {
+            match self.order {
+                Order::ByInput => self.with_panels_of_outputs(x, out),
+                Order::ByOutput => self.with_panels_of_rows(x, out),
+            }
         }
-        let parts: Vec<Vec<f32>> = firsts.par_iter().map(|at| to_host(product(at))).collect();
-        let mut out = vec![0.0_f32; rows * self.d_out];
-        out.par_chunks_mut(self.d_out).enumerate().for_each(|(row, out)| {
-            for (out, part) in out.chunks_mut(width).zip(&parts) {
-                out.copy_from_slice(&part[row * out.len()..(row + 1) * out.len()]);
+        out
+    }
+
+    fn threads_for(&self, rows: usize) -> Threads {
+        if rows * self.d_in * self.d_out < MIN_FOR_THREADS { Threads::One } else { Threads::All }
+    }
+
+    /// Multiplies with panels of the matrix, in which the numbers of an input are one after another.
+    fn with_panels_of_outputs(&self, x: &[f32], out: &mut [f32]) {
+        let PanelWidth { lanes, max } = PanelWidth::of_machine();
+        let x: Vec<&[f32]> = x.chunks_exact(self.d_in).collect();
+        // `[rows, width]` for each panel.
+        let mut parts = vec![0.0_f32; x.len() * self.d_out.next_multiple_of(lanes)];
+        let threads = self.threads_for(x.len());
+        threads.each(&mut parts, x.len() * max, |at, out, panel| {
+            let width = out.len() / x.len();
+            run(OutputPanel { matrix: *self, from: at * max, width, x: &x, panel, out });
+        });
+        threads.each(out, self.d_out, |row, out, _| {
+            for (out, part) in out.chunks_mut(max).zip(parts.chunks(x.len() * max)) {
+                let width = part.len() / x.len();
+                out.copy_from_slice(&part[row * width..][..out.len()]);
             }
         });
-        Tensor::from_data(TensorData::new(out, [rows, self.d_out]), &device)
     }
 
-    /// Converts columns of the matrix to float32: `[d_in, columns]`.
-    fn widened_columns(
-        &self,
-        columns: Range<usize>,
-        factors: Option<&[f32]>,
-        device: &Device,
-    ) -> Tensor<2> {
-        let count = columns.len();
-        let (rows, from, len) = match self.order {
-            Order::ByInput => (0..self.d_in, columns.start, count),
-            Order::ByOutput => (columns, 0, self.d_in),
-        };
-        let shape = [rows.len(), len];
-        let mut numbers = vec![0.0_f32; rows.len() * len];
-        for (out, row) in numbers.chunks_exact_mut(len).zip(rows) {
-            let from = row * self.stride + from;
-            let factor = factors.map_or(1.0, |factors| factors[row]);
-            run(Widen { out, values: &self.values[from..from + len], factor });
+    /// Multiplies with panels of the activations, because the matrix has the numbers of an output one after another.
+    fn with_panels_of_rows(&self, x: &[f32], out: &mut [f32]) {
+        let widths = PanelWidth::of_machine();
+        let threads = self.threads_for(x.len() / self.d_in);
+        let panels = RowPanels::new(x, self.d_in, widths, threads);
+        // For each group of outputs, `[outputs, width]` of each panel.
+        let mut parts = vec![0.0_f32; panels.rows * self.d_out];
+        threads.each(&mut parts, panels.rows * OUTPUTS, |at, out, widened| {
+            run(RowPanel { matrix: *self, from: at * OUTPUTS, panels: &panels, widened, out });
+        });
+        threads.each(out, widths.max * self.d_out, |panel, out, _| {
+            let first = panel * widths.max;
+            let width = (panels.rows - first).min(widths.max);
+            for (at, part) in parts.chunks(panels.rows * OUTPUTS).enumerate() {
+                let count = part.len() / panels.rows;
+                let part = &part[first * count..][..width * count];
+                for (row, out) in out.chunks_exact_mut(self.d_out).enumerate() {
+                    let sums = part[row..].iter().step_by(width);
+                    let out = &mut out[at * OUTPUTS..][..count];
+                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum);
+                }
+            }
+        });
+    }
+}
+
+/// The threads that share a product.
+#[derive(Debug, Clone, Copy)]
+enum Threads {
+    One,
+    All,
+}
+
+impl Threads {
+    /// Calls `task` for each chunk of `size` numbers, with its place and with memory that a thread uses again.
+    fn each(
+        self,
+        numbers: &mut [f32],
+        size: usize,
+        task: impl Fn(usize, &mut [f32], &mut Vec<f32>) + Sync,
+    ) {
+        match self {
+            Self::One => {
+                let mut memory = Vec::new();
+                let chunks = numbers.chunks_mut(size).enumerate();
+                chunks.for_each(|(at, chunk)| task(at, chunk, &mut memory));
+            }
+            Self::All => {
+                let chunks = numbers.par_chunks_mut(size).enumerate();
+                chunks.for_each_init(Vec::new, |memory, (at, chunk)| task(at, chunk, memory));
+            }
         }
-        let part = Tensor::from_data(TensorData::new(numbers, shape), device);
-        if self.order == Order::ByOutput { part.transpose() } else { part }
     }
 }
 
-/// Converts numbers to float32, times a factor.
-struct Widen<'a, W> {
-    out: &'a mut [f32],
-    values: &'a [W],
-    factor: f32,
+/// Rows of activations in panels: the rows of a panel are its columns.
+struct RowPanels {
+    values: Vec<f32>,
+    /// The number of rows, with those of zeros that fill the last vector.
+    rows: usize,
+    widths: PanelWidth,
 }
 
-impl<W: Stored> WithSimd for Widen<'_, W> {
+impl RowPanels {
+    fn new(x: &[f32], d_in: usize, widths: PanelWidth, threads: Threads) -> Self {
+        let rows = (x.len() / d_in).next_multiple_of(widths.lanes);
+        let mut values = vec![0.0_f32; rows * d_in];
+        threads.each(&mut values, widths.max * d_in, |panel, values, _| {
+            let width = values.len() / d_in;
+            let x = &x[panel * widths.max * d_in..];
+            for (at, values) in values.chunks_mut(TURNED * width).enumerate() {
+                for (row, x) in x.chunks_exact(d_in).take(width).enumerate() {
+                    let places = values[row..].iter_mut().step_by(width);
+                    places.zip(&x[at * TURNED..]).for_each(|(place, x)| *place = *x);
+                }
+            }
+        });
+        Self { values, rows, widths }
+    }
+}
+
+/// The products of all rows with one panel of the matrix.
+struct OutputPanel<'a, 'w, W> {
+    matrix: MatrixView<'w, W>,
+    /// The first output.
+    from: usize,
+    width: usize,
+    x: &'a [&'a [f32]],
+    panel: &'a mut Vec<f32>,
+    out: &'a mut [f32],
+}
+
+impl<W: Stored> WithSimd for OutputPanel<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for (out, value) in self.out.iter_mut().zip(self.values) {
-            *out = value.widen() * self.factor;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { matrix, from, width, x, panel, out } = self;
+        // What no output fills stays as it is, and its sums are left out.
+        panel.resize(matrix.d_in * width, 0.0);
+        let len = width.min(matrix.d_out - from);
+        for (input, to) in panel.chunks_exact_mut(width).enumerate() {
+            let values = &matrix.values[input * matrix.stride + from..][..len];
+            to.iter_mut().zip(values).for_each(|(to, value)| *to = value.widen());
+        }
+        multiply_panel(simd, panel, width, x, out);
+    }
+}
+
+/// The products of some outputs of the matrix with all panels of rows.
+struct RowPanel<'a, 'w, W> {
+    matrix: MatrixView<'w, W>,
+    /// The first output.
+    from: usize,
+    panels: &'a RowPanels,
+    widened: &'a mut Vec<f32>,
+    out: &'a mut [f32],
+}
+
+impl<W: Stored> WithSimd for RowPanel<'_, '_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { matrix, from, panels, widened, out } = self;
+        let (count, d_in) = (out.len() / panels.rows, matrix.d_in);
+        let values = |output: usize| &matrix.values[(from + output) * matrix.stride..][..d_in];
+        let outputs: Vec<&[f32]> = if W::as_f32(values(0)).is_some() {
+            (0..count).filter_map(|output| W::as_f32(values(output))).collect()
+        } else {
+            widened.resize(count * d_in, 0.0);
+            for (output, to) in widened.chunks_exact_mut(d_in).enumerate() {
+                to.iter_mut().zip(values(output)).for_each(|(to, value)| *to = value.widen());
+            }
+            widened.chunks_exact(d_in).collect()
+        };
+        let max = panels.widths.max;
+        for (panel, out) in panels.values.chunks(max * d_in).zip(out.chunks_mut(max * count)) {
+            multiply_panel(simd, panel, panel.len() / d_in, &outputs, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::bf16;
+
+    use super::*;
+
+    #[test]
+    fn a_row_does_not_depend_on_the_others() {
+        let (d_in, d_out, rows) = (300, 410, MAX_ROWS + 70);
+        let w: Vec<f32> = (0..d_in * d_out).map(|at| (at as f32 * 0.37).sin()).collect();
+        let halves: Vec<bf16> = w.iter().map(|&number| bf16::from_f32(number)).collect();
+        let x: Vec<f32> = (0..rows * d_in).map(|at| (at as f32 * 0.11).cos()).collect();
+        for (order, stride) in [(Order::ByInput, d_out), (Order::ByOutput, d_in)] {
+            let float = MatrixView::new(&w, [d_in, d_out], order, stride).unwrap();
+            let half = MatrixView::new(&halves, [d_in, d_out], order, stride).unwrap();
+            let products = |x: &[f32]| [float.multiply(x), half.multiply(x)];
+            let all = products(&x);
+            for (from, to) in [(0, 9), (3, 67), (500, 540), (511, 530), (560, 582)] {
+                let some = products(&x[from * d_in..to * d_in]);
+                for (all, some) in all.iter().zip(some) {
+                    assert_eq!(all[from * d_out..to * d_out], some, "{from}..{to}");
+                }
+            }
         }
     }
 }

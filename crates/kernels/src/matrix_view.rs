@@ -11,6 +11,10 @@ pub struct MatrixView<'w, W> {
     pub(crate) stride: usize,
 }
 
+/// The largest number of rows that are multiplied with the matrix's numbers as they are. More are multiplied in
+/// panels, whose numbers are copied first.
+const FEW_ROWS: usize = 8;
+
 /// The order of a matrix's numbers in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -41,6 +45,20 @@ impl<'w, W: Stored> MatrixView<'w, W> {
     /// The shape, `[d_in, d_out]`.
     pub fn dims(&self) -> [usize; 2] {
         [self.d_in, self.d_out]
+    }
+
+    /// Computes `x · self` in float32. The sums do not depend on the number of threads, and beyond eight rows
+    /// those of a row do not depend on the other rows.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`, row-major
+    /// - output: `[rows, d_out]`, row-major
+    ///
+    /// # Panics
+    /// If the length of `x` is not a multiple of `d_in`.
+    pub fn multiply(&self, x: &[f32]) -> Vec<f32> {
+        assert!(x.len().is_multiple_of(self.d_in), "{} numbers in rows of {}", x.len(), self.d_in);
+        if x.len() / self.d_in <= FEW_ROWS { self.multiply_few(x) } else { self.multiply_many(x) }
     }
 
     /// The numbers of one input; `None` if they are not one after another.

@@ -4,9 +4,9 @@ use crate::flex::{self, AnyMatrix};
 use crate::host::to_host;
 use crate::matrix_view::Order;
 
-/// The largest number of rows that are multiplied by a kernel of this crate. More are faster in burn's product,
-/// which keeps parts of the matrix in registers.
-const MAX_ROWS: usize = 8;
+/// The largest number of rows that are multiplied with float32 by a kernel of this crate. With more, burn's
+/// product is as fast or faster (`cargo bench --bench kernels`).
+const MAX_ROWS: usize = 64;
 
 /// The number of float32 from which a matrix by input is multiplied by a kernel of this crate: 16 MB, which no
 /// cache of one thread holds. Burn's product of a smaller one is faster (`cargo bench --bench kernels`).
@@ -28,27 +28,17 @@ pub fn multiply(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
     let [rows, d_in] = x.dims();
     let [_, d_out] = w.dims();
     let is_f32 = w.dtype() == DType::F32;
-    if flex::is_plain(&x) && rows > MAX_ROWS && !is_f32 {
-        let product = flex::view(w, |w| match w {
-            AnyMatrix::F32(w) => w.multiply_many(&x, None),
-            AnyMatrix::BF16(w) => w.multiply_many(&x, None),
-            AnyMatrix::F16(w) => w.multiply_many(&x, None),
-        });
-        if let Some(product) = product {
-            return product;
-        }
-    }
-    if rows <= MAX_ROWS && flex::is_plain(&x) {
+    if flex::is_plain(&x) {
         let product = flex::view(w, |w| {
             if !is_worth_it(&w, rows) {
                 return None;
             }
-            let x = to_host(x.clone());
-            Some(match w {
-                AnyMatrix::F32(w) => w.multiply(&x),
-                AnyMatrix::BF16(w) => w.multiply(&x),
-                AnyMatrix::F16(w) => w.multiply(&x),
-            })
+            let product = |x: &[f32]| match w {
+                AnyMatrix::F32(w) => w.multiply(x),
+                AnyMatrix::BF16(w) => w.multiply(x),
+                AnyMatrix::F16(w) => w.multiply(x),
+            };
+            Some(flex::numbers(&x, product).unwrap_or_else(|| product(&to_host(x.clone()))))
         });
         if let Some(product) = product.flatten() {
             return Tensor::from_data(TensorData::new(product, [rows, d_out]), &x.device());
@@ -71,10 +61,11 @@ fn is_worth_it(w: &AnyMatrix<'_>, rows: usize) -> bool {
         return true;
     };
     let [d_in, d_out] = w.dims();
-    match w.order {
-        Order::ByInput => d_in * d_out >= MIN_BY_INPUT,
-        Order::ByOutput => rows > 1 || d_in * d_out >= MIN_BY_OUTPUT,
-    }
+    rows <= MAX_ROWS
+        && match w.order {
+            Order::ByInput => d_in * d_out >= MIN_BY_INPUT,
+            Order::ByOutput => rows > 1 || d_in * d_out >= MIN_BY_OUTPUT,
+        }
 }
 
 #[cfg(test)]
@@ -96,7 +87,7 @@ mod tests {
         let w = Tensor::<2>::from_data(w, &device);
         let wide = Tensor::cat(vec![w.clone(), w.clone()], 1);
         let turned = w.clone().transpose().mul_scalar(1.0).reshape([d_out, d_in]).transpose();
-        for rows in [1, 2, 8, 9] {
+        for rows in [1, 2, 8, 9, 64, 70] {
             let x = TensorData::new(numbers(rows * d_in, 5), [rows, d_in]);
             let x = Tensor::<2>::from_data(x, &device);
             let expected = x.clone().matmul(w.clone()).into_data();

@@ -32,6 +32,13 @@ pub trait Stored: Element + Copy + Sync {
     /// Converts the number to float32.
     fn widen(self) -> f32;
 
+    /// The numbers themselves, if they are float32.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
     /// The numbers in a word of 32 bits that are converted together; 1 if they are converted one by one.
     #[doc(hidden)]
     const PER_WORD: usize = 1;
@@ -74,6 +81,11 @@ impl Stored for f32 {
     #[inline(always)]
     fn widen(self) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    fn as_f32(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
     }
 
     #[inline(always)]

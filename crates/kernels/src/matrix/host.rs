@@ -21,10 +21,6 @@ pub struct HostMatrix {
     factors: Option<Arc<Vec<f32>>>,
 }
 
-/// The largest number of rows of activations that are multiplied by the matrix as it is. More are multiplied
-/// by a part of the matrix that was converted to float32.
-const MAX_ROWS: usize = 8;
-
 impl HostMatrix {
     /// Creates a matrix of `[d_in, d_out]` from finite numbers in its file's order: `[d_out, d_in]` if
     /// `transposed`. Types other than float32, bfloat16 and float16, and numbers that are not aligned, give
@@ -167,8 +163,8 @@ impl HostMatrix {
         let matrix = MatrixView::new(self.values::<W>(), self.dims(), order, stride);
         let matrix = matrix.expect("the numbers have this shape");
         // A gradient passes through burn's own product only.
-        if rows > MAX_ROWS || device.is_autodiff() {
-            return matrix.multiply_many(&x, self.factors.as_deref().map(Vec::as_slice));
+        if device.is_autodiff() {
+            return matrix.multiply_with_gradient(&x, self.factors.as_deref().map(Vec::as_slice));
         }
         let mut x = to_host(x);
         if !self.transposed {
@@ -185,9 +181,10 @@ impl HostMatrix {
     /// Multiplies each row of `numbers` by the factors of the rows in memory, if there are any.
     fn apply_factors(&self, numbers: &mut [f32]) {
         let Some(factors) = &self.factors else { return };
-        for row in numbers.chunks_exact_mut(factors.len()) {
+        let rows = numbers.par_chunks_exact_mut(factors.len()).with_min_len(64);
+        rows.for_each(|row| {
             row.iter_mut().zip(factors.iter()).for_each(|(number, factor)| *number *= factor);
-        }
+        });
     }
 
     fn rows_as<W: Stored>(&self, ids: &[u32], device: &Device) -> Tensor<2> {
