@@ -9,12 +9,13 @@ use crate::part::Part;
 use crate::simd::run;
 use crate::stored::Stored;
 
-/// The number of products from which they are computed on several threads. Below it, waking them costs more.
-pub(crate) const MIN_FOR_THREADS: usize = 1 << 20;
+/// The number of products from which they are computed on several threads: about 300 µs of one thread. Waking
+/// threads in the middle of a pass costs 100 µs on a virtual machine.
+const MIN_FOR_THREADS: usize = 1 << 22;
 /// The number of parts per thread, so that one that is held up leaves less to wait for.
 const PARTS_PER_THREAD: usize = 4;
-/// The number of sums that stay in the nearest cache.
-const MAX_SUMS: usize = 4096;
+/// The number of sums of a part. With fewer the memory is read in pieces too short for its speed.
+const MAX_SUMS: usize = 8192;
 /// The number of columns of which a part has a multiple: a few vectors.
 const LANES: usize = 32;
 

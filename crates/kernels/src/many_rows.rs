@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 
-use crate::few_rows::MIN_FOR_THREADS;
 use crate::matrix_view::{MatrixView, Order};
 use crate::panel::{PanelWidth, multiply_panel};
 use crate::simd::{Simd, WithSimd, run};
 use crate::stored::Stored;
 
+/// The number of products from which they are computed on several threads: about 300 µs of one thread.
+const MIN_FOR_THREADS: usize = 1 << 24;
 /// The number of outputs that a thread computes at a time, for a matrix by output.
 const OUTPUTS: usize = 24;
 /// The number of inputs that are turned at a time: their lines stay in the nearest cache.

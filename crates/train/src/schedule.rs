@@ -1,21 +1,23 @@
 use crate::recipe::{Method, Recipe};
 
 /// The default learning rate of methods with a fixed number of features per token is this divided by the square
-/// root of the steps, measured in `docs/training.md`.
-const ONE_STEP: f64 = 0.1;
-/// The largest of these defaults. Twice as much makes features die in short runs.
-const MAX_DEFAULT: f64 = 0.01;
+/// root of the steps times the features, measured in `docs/training.md`. Gao et al. 2024 (arXiv:2406.04093) found
+/// the same dependence on the features.
+const ONE_STEP_OF_ONE_FEATURE: f64 = 4.5;
+/// The largest of these defaults, about that of the shortest run that was measured.
+const MAX_DEFAULT: f64 = 0.02;
 /// The default learning rate of the other methods, which is SAELens's.
 const OTHER_METHODS: f64 = 3e-4;
 
 impl Recipe {
     /// The learning rate between warm-up and decay: [`Optimizer::lr`](crate::Optimizer::lr), or its default. That is
-    /// 0.1 divided by the square root of the steps, at most 0.01, for top-k, batch-top-k and matryoshka SAEs, and
-    /// 3e-4 for the others.
+    /// 4.5 divided by the square root of steps times features, at most 0.02, for top-k, batch-top-k and matryoshka
+    /// SAEs, and 3e-4 for the others.
     pub fn peak_learning_rate(&self) -> f64 {
         self.optimizer.lr.unwrap_or_else(|| match self.method {
             Method::TopK { .. } | Method::BatchTopK { .. } | Method::Matryoshka { .. } => {
-                (ONE_STEP / (self.steps as f64).sqrt()).min(MAX_DEFAULT)
+                let steps_and_features = self.steps as f64 * self.d_sae as f64;
+                (ONE_STEP_OF_ONE_FEATURE / steps_and_features.sqrt()).min(MAX_DEFAULT)
             }
             Method::JumpRelu { .. } | Method::Relu { .. } | Method::Gated { .. } => OTHER_METHODS,
         })
@@ -67,11 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn the_default_learning_rate_of_top_k_falls_with_the_root_of_the_steps() {
-        let top_k = |steps| Recipe::new(8, Method::TopK { k: 2, aux_k: AuxK::default() }, steps);
+    fn the_default_learning_rate_of_top_k_falls_with_the_root_of_steps_and_features() {
+        let top_k =
+            |d_sae, steps| Recipe::new(d_sae, Method::TopK { k: 2, aux_k: AuxK::default() }, steps);
 
-        for (steps, expected) in [(1, 0.01), (100, 0.01), (400, 0.005), (10_000, 0.001)] {
-            assert_eq!(top_k(steps).peak_learning_rate(), expected);
+        for (d_sae, steps, expected) in
+            [(8, 1, 0.02), (900, 100, 0.015), (2500, 900, 0.003), (90_000, 90_000, 5e-5)]
+        {
+            assert_eq!(top_k(d_sae, steps).peak_learning_rate(), expected);
         }
         let relu = Recipe { optimizer: Optimizer::default(), ..recipe() };
         assert_eq!(relu.peak_learning_rate(), 3e-4);
