@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn a_large_product_is_the_same_on_any_number_of_threads() {
         fn check<W: Stored>(narrow: impl Fn(f32) -> W) {
-            let (d_in, d_out) = (708, 1600);
+            // So large that one row is shared too.
+            let (d_in, d_out) = (1316, 3200);
             let w =
                 (0..d_in * d_out).map(|at| narrow((at as f32 * 0.37).sin())).collect::<Vec<_>>();
             for rows in [1, 3, 8, 9, 70] {

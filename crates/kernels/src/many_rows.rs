@@ -185,15 +185,10 @@ impl<W: Stored> WithSimd for RowPanel<'_, '_, W> {
         let Self { matrix, from, panels, widened, out } = self;
         let (count, d_in) = (out.len() / panels.rows, matrix.d_in);
         let values = |output: usize| &matrix.values[(from + output) * matrix.stride..][..d_in];
-        let outputs: Vec<&[f32]> = if W::as_f32(values(0)).is_some() {
-            (0..count).filter_map(|output| W::as_f32(values(output))).collect()
-        } else {
-            widened.resize(count * d_in, 0.0);
-            for (output, to) in widened.chunks_exact_mut(d_in).enumerate() {
-                to.iter_mut().zip(values(output)).for_each(|(to, value)| *to = value.widen());
-            }
-            widened.chunks_exact(d_in).collect()
-        };
+        widened.resize(count * d_in, 0.0);
+        let outputs = widened.chunks_exact_mut(d_in).enumerate();
+        let outputs: Vec<&[f32]> =
+            outputs.map(|(output, to)| W::widened(values(output), to)).collect();
         let max = panels.widths.max;
         for (panel, out) in panels.values.chunks(max * d_in).zip(out.chunks_mut(max * count)) {
             multiply_panel(simd, panel, panel.len() / d_in, &outputs, out);

@@ -47,8 +47,8 @@ impl<'w, W: Stored> MatrixView<'w, W> {
         [self.d_in, self.d_out]
     }
 
-    /// Computes `x · self` in float32. The sums do not depend on the number of threads, and beyond eight rows
-    /// those of a row do not depend on the other rows.
+    /// Computes `x · self` in float32. The sums of a row do not depend on the number of threads or on the other
+    /// rows; with up to eight rows they are added in another order than with more.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`, row-major

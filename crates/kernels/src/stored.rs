@@ -32,13 +32,6 @@ pub trait Stored: Element + Copy + Sync {
     /// Converts the number to float32.
     fn widen(self) -> f32;
 
-    /// The numbers themselves, if they are float32.
-    #[doc(hidden)]
-    #[inline(always)]
-    fn as_f32(_: &[Self]) -> Option<&[f32]> {
-        None
-    }
-
     /// The numbers in a word of 32 bits that are converted together; 1 if they are converted one by one.
     #[doc(hidden)]
     const PER_WORD: usize = 1;
@@ -62,10 +55,10 @@ pub trait Stored: Element + Copy + Sync {
         simd.transmute_f32s_u32s(words)
     }
 
-    /// Converts up to [`BLOCK`] numbers to float32, in `buffer` if they are of another type.
+    /// Converts numbers to float32, in `buffer` if they are of another type.
     #[doc(hidden)]
     #[inline(always)]
-    fn widened<'b>(values: &'b [Self], buffer: &'b mut [f32; BLOCK]) -> &'b [f32] {
+    fn widened<'b>(values: &'b [Self], buffer: &'b mut [f32]) -> &'b [f32] {
         let buffer = &mut buffer[..values.len()];
         for (to, value) in buffer.iter_mut().zip(values) {
             *to = value.widen();
@@ -84,12 +77,7 @@ impl Stored for f32 {
     }
 
     #[inline(always)]
-    fn as_f32(values: &[Self]) -> Option<&[f32]> {
-        Some(values)
-    }
-
-    #[inline(always)]
-    fn widened<'b>(values: &'b [Self], _: &'b mut [f32; BLOCK]) -> &'b [f32] {
+    fn widened<'b>(values: &'b [Self], _: &'b mut [f32]) -> &'b [f32] {
         values
     }
 }
