@@ -1,7 +1,7 @@
 use crate::recipe::{Method, Recipe};
 
-/// The default learning rate of methods with a fixed number of features per token is this divided by the square
-/// root of the steps times the features, measured in `docs/training.md`. Gao et al. 2024 (arXiv:2406.04093) found
+/// The default learning rate of methods with a fixed number of features per token is this divided by
+/// √(steps × features), measured in `docs/training.md`. Gao et al. 2024 (arXiv:2406.04093) found
 /// the same dependence on the features.
 const ONE_STEP_OF_ONE_FEATURE: f64 = 4.5;
 /// The largest of these defaults, about that of the shortest run that was measured.
@@ -11,7 +11,7 @@ const OTHER_METHODS: f64 = 3e-4;
 
 impl Recipe {
     /// The learning rate between warm-up and decay: [`Optimizer::lr`](crate::Optimizer::lr), or its default. That is
-    /// 4.5 divided by the square root of steps times features, at most 0.02, for top-k, batch-top-k and matryoshka
+    /// 4.5 / √(steps × features), at most 0.02, for top-k, batch-top-k and matryoshka
     /// SAEs, and 3e-4 for the others.
     pub fn peak_learning_rate(&self) -> f64 {
         self.optimizer.lr.unwrap_or_else(|| match self.method {
