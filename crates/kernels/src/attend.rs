@@ -2,11 +2,7 @@ use burn::tensor::Tensor;
 #[cfg(feature = "flex")]
 use burn::tensor::TensorData;
 use burn::tensor::activation::softmax;
-#[cfg(feature = "flex")]
-use rayon::prelude::*;
 
-#[cfg(feature = "flex")]
-use crate::by_output::Dots;
 #[cfg(feature = "flex")]
 use crate::exp::{capped, exp_of};
 #[cfg(feature = "flex")]
@@ -14,12 +10,16 @@ use crate::flex::{self, Heads};
 #[cfg(feature = "flex")]
 use crate::host::to_host;
 #[cfg(feature = "flex")]
+use crate::product::Dots;
+#[cfg(feature = "flex")]
 use crate::simd::{Simd, WithSimd, multiply_add, run};
 use crate::softcap::softcap;
-
-/// The number of products from which heads are computed on several threads.
 #[cfg(feature = "flex")]
-const MIN_FOR_THREADS: usize = 1 << 16;
+use crate::team::{each_chunk, threads_for};
+
+/// The number of products that are worth a thread.
+#[cfg(feature = "flex")]
+const PER_THREAD: usize = 1 << 15;
 
 /// Computes attention of one query per row, which sees all of its row's keys. With `cap`, scores are capped as by
 /// [`softcap`].
@@ -58,18 +58,13 @@ fn on_flex(q: &Tensor<4>, caches: &[[Tensor<4>; 2]], cap: Option<f32>) -> Option
     let [_, n_head, _, head_dim] = q.dims();
     let q = to_host(q.clone());
     let mut out = vec![0.0_f32; q.len()];
-    let head = |(at, out): (usize, &mut [f32])| {
+    let numbers: usize = rows.iter().map(|([keys, _], _)| keys.positions * n_head * head_dim).sum();
+    each_chunk(&mut out, head_dim, threads_for(numbers, PER_THREAD), |at, out| {
         let ([keys, values], row) = rows[at / n_head];
         let shared = at % n_head / (n_head / keys.count);
         let q = &q[at * head_dim..(at + 1) * head_dim];
         run(Head { q, keys, values, row, shared, cap, out });
-    };
-    let numbers: usize = rows.iter().map(|([keys, _], _)| keys.positions * n_head * head_dim).sum();
-    if numbers >= MIN_FOR_THREADS {
-        out.par_chunks_mut(head_dim).enumerate().for_each(head);
-    } else {
-        out.chunks_mut(head_dim).enumerate().for_each(head);
-    }
+    });
     Some(out)
 }
 

@@ -1,11 +1,11 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use crate::exp::{capped, exp_of};
 use crate::flex;
 use crate::simd::{Simd, WithSimd, run};
+use crate::team::each_chunk;
 
 /// The number of scores that a thread takes at once.
 const CHUNK: usize = 1 << 14;
@@ -34,14 +34,9 @@ pub fn attention_pattern(
     let [_, _, seq, keys] = scores.dims();
     flex::change(scores, |scores| {
         let rows_at_once = (CHUNK / keys).max(1);
-        let part = |(at, scores): (usize, &mut [f32])| {
+        each_chunk(scores, rows_at_once * keys, usize::MAX, |at, scores| {
             run(Rows { scores, keys, first: at * rows_at_once, seq, cap, seen });
-        };
-        if scores.len() > CHUNK {
-            scores.par_chunks_mut(rows_at_once * keys).enumerate().for_each(part);
-        } else {
-            part((0, scores));
-        }
+        });
     })
 }
 

@@ -14,24 +14,20 @@
 
 mod attend;
 mod attention_pattern;
-mod by_input;
-mod by_output;
 mod exp;
-mod few_rows;
 mod flex;
 mod host;
-mod many_rows;
 mod matrix;
 mod matrix_view;
 mod multiply;
-mod panel;
-mod part;
+mod product;
 mod rms_norm;
 mod rotate;
 mod simd;
 mod softcap;
 mod sparse;
 mod stored;
+mod team;
 mod with_gradient;
 
 pub use attend::attend;

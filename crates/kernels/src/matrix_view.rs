@@ -13,7 +13,7 @@ pub struct MatrixView<'w, W> {
 
 /// The largest number of rows that are multiplied with the matrix's numbers as they are. More are multiplied in
 /// panels, whose numbers are copied first.
-const FEW_ROWS: usize = 8;
+pub(crate) const FEW_ROWS: usize = 8;
 
 /// The order of a matrix's numbers in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,14 +2,15 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::flex::{self, AnyMatrix};
 use crate::host::to_host;
-use crate::matrix_view::Order;
+use crate::matrix_view::{FEW_ROWS, Order};
 
 /// The largest number of rows that are multiplied with float32 by a kernel of this crate. With more, burn's
 /// product is as fast or faster (`cargo bench --bench kernels`).
 const MAX_ROWS: usize = 64;
 
-/// The number of float32 from which a matrix by input is multiplied by a kernel of this crate: 16 MB, which no
-/// cache of one thread holds. Burn's product of a smaller one is faster (`cargo bench --bench kernels`).
+/// The number of float32 from which a matrix by input is multiplied by a kernel of this crate, whatever the number
+/// of rows: 16 MB, which no cache of one thread holds. Burn's product of a smaller one with a single row, or with
+/// more than [`FEW_ROWS`], is faster (`cargo bench --bench kernels`).
 const MIN_BY_INPUT: usize = 1 << 22;
 
 /// The number of float32 from which a single row is multiplied by a matrix by output. Below, burn's is as fast.
@@ -63,7 +64,7 @@ fn is_worth_it(w: &AnyMatrix<'_>, rows: usize) -> bool {
     let [d_in, d_out] = w.dims();
     rows <= MAX_ROWS
         && match w.order {
-            Order::ByInput => d_in * d_out >= MIN_BY_INPUT,
+            Order::ByInput => d_in * d_out >= MIN_BY_INPUT || rows > 1 && rows <= FEW_ROWS,
             Order::ByOutput => rows > 1 || d_in * d_out >= MIN_BY_OUTPUT,
         }
 }

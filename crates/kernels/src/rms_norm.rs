@@ -1,9 +1,9 @@
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use crate::attention_pattern::lanes;
 use crate::flex;
 use crate::simd::{Simd, WithSimd, multiply_add, run};
+use crate::team::each_chunk;
 
 /// The number of values that a thread takes at once.
 const CHUNK: usize = 1 << 15;
@@ -18,12 +18,8 @@ const CHUNK: usize = 1 << 15;
 pub fn rms_norm<const D: usize>(x: Tensor<D>, epsilon: f32) -> Tensor<D> {
     let d = x.dims()[D - 1];
     let normed = flex::change(x, |values| {
-        let part = |values: &mut [f32]| run(Rows { values, d, epsilon });
-        if values.len() > CHUNK {
-            values.par_chunks_mut((CHUNK / d).max(1) * d).for_each(part);
-        } else {
-            part(values);
-        }
+        let rows = (CHUNK / d).max(1);
+        each_chunk(values, rows * d, usize::MAX, |_, values| run(Rows { values, d, epsilon }));
     });
     normed.unwrap_or_else(|x| {
         let mean_square = x.clone().square().mean_dim(D - 1);

@@ -1,8 +1,8 @@
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use crate::flex;
 use crate::simd::{Simd, WithSimd, run};
+use crate::team::each_chunk;
 
 /// The number of values that a thread takes at once.
 const CHUNK: usize = 1 << 15;
@@ -24,14 +24,9 @@ pub fn rotate(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
             flex::change(x.take().expect("it is taken once"), |values| {
                 let position = heads * head_dim;
                 let at_once = (CHUNK / position).max(1);
-                let part = |(at, values): (usize, &mut [f32])| {
+                each_chunk(values, at_once * position, usize::MAX, |at, values| {
                     run(Positions { rotation: &rotation, values, first: at * at_once });
-                };
-                if values.len() > CHUNK {
-                    values.par_chunks_mut(at_once * position).enumerate().for_each(part);
-                } else {
-                    part((0, values));
-                }
+                });
             })
         })
     });

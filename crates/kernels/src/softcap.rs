@@ -1,9 +1,9 @@
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use crate::exp::capped;
 use crate::flex;
 use crate::simd::{Simd, WithSimd, run};
+use crate::team::each_chunk;
 
 /// The number of values that a thread takes at once.
 const CHUNK: usize = 1 << 14;
@@ -14,12 +14,7 @@ const CHUNK: usize = 1 << 14;
 /// - the output has the shape of `x`
 pub fn softcap<const D: usize>(x: Tensor<D>, cap: f32) -> Tensor<D> {
     let capped = flex::change(x, |values| {
-        let part = |values: &mut [f32]| run(Softcap { values, cap });
-        if values.len() > CHUNK {
-            values.par_chunks_mut(CHUNK).for_each(part);
-        } else {
-            part(values);
-        }
+        each_chunk(values, CHUNK, usize::MAX, |_, values| run(Softcap { values, cap }));
     });
     capped.unwrap_or_else(|x| (x / cap).tanh() * cap)
 }

@@ -1,10 +1,10 @@
 use burn::tensor::{Tensor, TensorData};
-use rayon::prelude::*;
 
 use crate::flex::{self, AnyMatrix};
 use crate::matrix_view::MatrixView;
 use crate::simd::{Simd, WithSimd, multiply_add, run};
 use crate::stored::Stored;
+use crate::team::{each_chunk, threads_for};
 
 /// Rows of few numbers that are not zero, in compressed sparse row form: row `r` has the entries
 /// `indptr[r]..indptr[r + 1]`.
@@ -18,8 +18,8 @@ pub struct SparseRows<'r> {
     pub values: &'r [f32],
 }
 
-/// The number of products from which rows are computed on several threads.
-const MIN_FOR_THREADS: usize = 1 << 17;
+/// The number of products that are worth a thread.
+const PER_THREAD: usize = 1 << 16;
 
 /// Computes `rows · w` in float32, reading only the rows of `w` that have an entry. `None` if the rows of `w`
 /// are not in flex's memory, one after another.
@@ -49,16 +49,12 @@ impl SparseRows<'_> {
             w.row(0)?;
         }
         let mut out = vec![0.0_f32; (self.indptr.len() - 1) * d_out];
-        let row = |(at, out): (usize, &mut [f32])| {
+        let threads = threads_for(self.indices.len() * d_out, PER_THREAD);
+        each_chunk(&mut out, d_out, threads, |at, out| {
             let entries = self.indptr[at]..self.indptr[at + 1];
             let (indices, values) = (&self.indices[entries.clone()], &self.values[entries]);
             run(Row { w, indices, values, out });
-        };
-        if self.indices.len() * d_out >= MIN_FOR_THREADS {
-            out.par_chunks_mut(d_out).enumerate().for_each(row);
-        } else {
-            out.chunks_mut(d_out).enumerate().for_each(row);
-        }
+        });
         Some(out)
     }
 }

@@ -1,14 +1,13 @@
 //! Products of many rows with a matrix of any stored type, in panels.
 
-use rayon::prelude::*;
-
 use crate::matrix_view::{MatrixView, Order};
-use crate::panel::{PanelWidth, multiply_panel};
+use crate::product::panel::{PanelWidth, multiply_panel};
 use crate::simd::{Simd, WithSimd, run};
 use crate::stored::Stored;
+use crate::team::{each_chunk, each_chunk_with, threads_for};
 
-/// The number of products from which they are computed on several threads: about 300 µs of one thread.
-const MIN_FOR_THREADS: usize = 1 << 24;
+/// The number of products that are worth a thread: about 10 µs.
+const PER_THREAD: usize = 1 << 19;
 /// The number of outputs that a thread computes at a time, for a matrix by output.
 const OUTPUTS: usize = 24;
 /// The number of inputs that are turned at a time: their lines stay in the nearest cache.
@@ -35,8 +34,8 @@ impl<W: Stored> MatrixView<'_, W> {
         out
     }
 
-    fn threads_for(&self, rows: usize) -> Threads {
-        if rows * self.d_in * self.d_out < MIN_FOR_THREADS { Threads::One } else { Threads::All }
+    fn threads_for(&self, rows: usize) -> usize {
+        threads_for(rows * self.d_in * self.d_out, PER_THREAD)
     }
 
     /// Multiplies with panels of the matrix, in which the numbers of an input are one after another.
@@ -46,11 +45,11 @@ impl<W: Stored> MatrixView<'_, W> {
         // `[rows, width]` for each panel.
         let mut parts = vec![0.0_f32; x.len() * self.d_out.next_multiple_of(lanes)];
         let threads = self.threads_for(x.len());
-        threads.each(&mut parts, x.len() * max, |at, out, panel| {
+        each_chunk_with(&mut parts, x.len() * max, threads, Vec::new, |panel, at, out| {
             let width = out.len() / x.len();
             run(OutputPanel { matrix: *self, from: at * max, width, x: &x, panel, out });
         });
-        threads.each(out, self.d_out, |row, out, _| {
+        each_chunk(out, self.d_out, threads, |row, out| {
             for (out, part) in out.chunks_mut(max).zip(parts.chunks(x.len() * max)) {
                 let width = part.len() / x.len();
                 out.copy_from_slice(&part[row * width..][..out.len()]);
@@ -65,10 +64,16 @@ impl<W: Stored> MatrixView<'_, W> {
         let panels = RowPanels::new(x, self.d_in, widths, threads);
         // For each group of outputs, `[outputs, width]` of each panel.
         let mut parts = vec![0.0_f32; panels.rows * self.d_out];
-        threads.each(&mut parts, panels.rows * OUTPUTS, |at, out, widened| {
-            run(RowPanel { matrix: *self, from: at * OUTPUTS, panels: &panels, widened, out });
-        });
-        threads.each(out, widths.max * self.d_out, |panel, out, _| {
+        each_chunk_with(
+            &mut parts,
+            panels.rows * OUTPUTS,
+            threads,
+            Vec::new,
+            |widened, at, out| {
+                run(RowPanel { matrix: *self, from: at * OUTPUTS, panels: &panels, widened, out });
+            },
+        );
+        each_chunk(out, widths.max * self.d_out, threads, |panel, out| {
             let first = panel * widths.max;
             let width = (panels.rows - first).min(widths.max);
             for (at, part) in parts.chunks(panels.rows * OUTPUTS).enumerate() {
@@ -84,35 +89,6 @@ impl<W: Stored> MatrixView<'_, W> {
     }
 }
 
-/// The threads that share a product.
-#[derive(Debug, Clone, Copy)]
-enum Threads {
-    One,
-    All,
-}
-
-impl Threads {
-    /// Calls `task` for each chunk of `size` numbers, with its place and with memory that a thread uses again.
-    fn each(
-        self,
-        numbers: &mut [f32],
-        size: usize,
-        task: impl Fn(usize, &mut [f32], &mut Vec<f32>) + Sync,
-    ) {
-        match self {
-            Self::One => {
-                let mut memory = Vec::new();
-                let chunks = numbers.chunks_mut(size).enumerate();
-                chunks.for_each(|(at, chunk)| task(at, chunk, &mut memory));
-            }
-            Self::All => {
-                let chunks = numbers.par_chunks_mut(size).enumerate();
-                chunks.for_each_init(Vec::new, |memory, (at, chunk)| task(at, chunk, memory));
-            }
-        }
-    }
-}
-
 /// Rows of activations in panels: the rows of a panel are its columns.
 struct RowPanels {
     values: Vec<f32>,
@@ -122,10 +98,10 @@ struct RowPanels {
 }
 
 impl RowPanels {
-    fn new(x: &[f32], d_in: usize, widths: PanelWidth, threads: Threads) -> Self {
+    fn new(x: &[f32], d_in: usize, widths: PanelWidth, threads: usize) -> Self {
         let rows = (x.len() / d_in).next_multiple_of(widths.lanes);
         let mut values = vec![0.0_f32; rows * d_in];
-        threads.each(&mut values, widths.max * d_in, |panel, values, _| {
+        each_chunk(&mut values, widths.max * d_in, threads, |panel, values| {
             let width = values.len() / d_in;
             let x = &x[panel * widths.max * d_in..];
             for (at, values) in values.chunks_mut(TURNED * width).enumerate() {

@@ -1,17 +1,15 @@
 //! Products of few rows with a matrix that is read once.
 
-use rayon::prelude::*;
-
-use crate::by_input::ByInput;
-use crate::by_output::ByOutput;
 use crate::matrix_view::{MatrixView, Order};
-use crate::part::Part;
+use crate::product::by_input::ByInput;
+use crate::product::by_output::{ByOutput, InputsByWord};
+use crate::product::part::Part;
 use crate::simd::run;
 use crate::stored::Stored;
+use crate::team::{each_chunk, threads_for};
 
-/// The number of products from which they are computed on several threads: about 300 µs of one thread. Waking
-/// threads in the middle of a pass costs 100 µs on a virtual machine.
-const MIN_FOR_THREADS: usize = 1 << 22;
+/// The number of products that are worth a thread: about 10 µs.
+const PER_THREAD: usize = 1 << 17;
 /// The number of parts per thread, so that one that is held up leaves less to wait for.
 const PARTS_PER_THREAD: usize = 4;
 /// The number of sums of a part. With fewer the memory is read in pieces too short for its speed.
@@ -31,8 +29,7 @@ impl<W: Stored> MatrixView<'_, W> {
         if rows == 0 {
             return out;
         }
-        let is_small = rows * self.d_in * self.d_out < MIN_FOR_THREADS;
-        let threads = if is_small { 1 } else { rayon::current_num_threads() };
+        let threads = threads_for(rows * self.d_in * self.d_out, PER_THREAD);
         let parts = if threads == 1 { 1 } else { PARTS_PER_THREAD * threads };
         let width = self.d_out.div_ceil(parts).next_multiple_of(LANES);
         let width = if self.order == Order::ByInput {
@@ -40,19 +37,18 @@ impl<W: Stored> MatrixView<'_, W> {
         } else {
             width
         };
+        let inputs = match self.order {
+            Order::ByInput => None,
+            Order::ByOutput => InputsByWord::new(self, x),
+        };
         // Each part has its own columns of all rows.
-        let part = |(at, out): (usize, &mut [f32])| {
+        each_chunk(&mut out, rows * width, threads, |at, out| {
             let part = Part { matrix: *self, x, from: at * width, out, rows };
             match self.order {
                 Order::ByInput => run(ByInput(part)),
-                Order::ByOutput => run(ByOutput(part)),
+                Order::ByOutput => run(ByOutput { part, inputs: inputs.as_ref() }),
             }
-        };
-        if threads == 1 {
-            out.chunks_mut(rows * width).enumerate().for_each(part);
-        } else {
-            out.par_chunks_mut(rows * width).enumerate().for_each(part);
-        }
+        });
         if rows == 1 { out } else { self.by_row(&out, rows, width) }
     }
 

@@ -1,4 +1,4 @@
-use crate::part::Part;
+use crate::product::part::Part;
 use crate::simd::{Simd, WithSimd, multiply_add};
 use crate::stored::Stored;
 

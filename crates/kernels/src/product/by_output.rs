@@ -1,21 +1,25 @@
-use crate::part::Part;
-use crate::simd::{Simd, WithSimd};
+use crate::matrix_view::MatrixView;
+use crate::product::part::Part;
+use crate::simd::{Simd, WithSimd, run};
 use crate::stored::{BLOCK, Stored};
 
 /// The number of rows whose sums are in registers together.
 const MAX_TILE: usize = 4;
 
 /// A part of a product with a matrix by output: multiplies each of its rows with the inputs.
-pub(crate) struct ByOutput<'a, 'w, W>(pub(crate) Part<'a, 'w, W>);
+pub(crate) struct ByOutput<'a, 'w, W> {
+    pub(crate) part: Part<'a, 'w, W>,
+    /// `None` if the matrix's numbers are converted one by one.
+    pub(crate) inputs: Option<&'a InputsByWord>,
+}
 
 impl<W: Stored> WithSimd for ByOutput<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let inputs = InputsByWord::of::<W, S>(&self.0);
-        for first in (0..self.0.rows).step_by(MAX_TILE) {
-            match (&inputs, self.0.rows - first) {
+        for first in (0..self.part.rows).step_by(MAX_TILE) {
+            match (self.inputs, self.part.rows - first) {
                 (None, 1) => self.tile::<S, 1>(simd, first),
                 (None, 2) => self.tile::<S, 2>(simd, first),
                 (None, 3) => self.tile::<S, 3>(simd, first),
@@ -30,33 +34,49 @@ impl<W: Stored> WithSimd for ByOutput<'_, '_, W> {
 }
 
 /// The inputs in the order in which words of a packed matrix are unpacked.
-struct InputsByWord {
+pub(crate) struct InputsByWord {
     values: Vec<f32>,
     /// The number of inputs of a row that fill whole vectors of words; the others are not here.
     whole: usize,
 }
 
 impl InputsByWord {
-    /// `None` if the matrix's numbers are not packed into words, or its rows do not begin at a word.
-    #[inline(always)]
-    fn of<W: Stored, S: Simd>(part: &Part<'_, '_, W>) -> Option<Self> {
-        let Part { matrix, x, rows, .. } = part;
+    /// The rows `x` for products with `matrix`. `None` if its numbers are not packed into words, or its rows do not
+    /// begin at a word.
+    pub(crate) fn new<W: Stored>(matrix: &MatrixView<'_, W>, x: &[f32]) -> Option<Self> {
         let d_in = matrix.d_in;
         let is_aligned =
             d_in.is_multiple_of(W::PER_WORD) && matrix.stride.is_multiple_of(W::PER_WORD);
         if W::PER_WORD == 1 || !is_aligned || W::words(&matrix.values[..d_in]).is_none() {
             return None;
         }
+        Some(run(Reorder { matrix, x }))
+    }
+}
+
+struct Reorder<'x, 'w, W> {
+    matrix: &'x MatrixView<'w, W>,
+    x: &'x [f32],
+}
+
+impl<W: Stored> WithSimd for Reorder<'_, '_, W> {
+    type Output = InputsByWord;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> InputsByWord {
+        let d_in = self.matrix.d_in;
         let block = S::F32_LANES * W::PER_WORD;
         let whole = d_in / block * block;
-        let mut values = Vec::with_capacity(rows * whole);
-        for block in x.chunks_exact(d_in).flat_map(|row| row[..whole].chunks_exact(block)) {
-            for at in 0..W::PER_WORD {
-                let of_words = block[at..].iter().step_by(W::PER_WORD);
-                values.extend(of_words.map(|x| x * W::UNPACKED_SCALES[at]));
+        let mut values = vec![0.0_f32; self.x.len() / d_in * whole];
+        let blocks = self.x.chunks_exact(d_in).flat_map(|row| row[..whole].chunks_exact(block));
+        for (values, x) in values.chunks_exact_mut(block).zip(blocks) {
+            for (lane, word) in x.chunks_exact(W::PER_WORD).enumerate() {
+                for (at, x) in word.iter().enumerate() {
+                    values[at * S::F32_LANES + lane] = x * W::UNPACKED_SCALES[at];
+                }
             }
         }
-        Some(Self { values, whole })
+        InputsByWord { values, whole }
     }
 }
 
@@ -64,7 +84,7 @@ impl<W: Stored> ByOutput<'_, '_, W> {
     /// Computes the rows from `first` on, for which the matrix is read once.
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize>(&mut self, simd: S, first: usize) {
-        let Part { matrix, x, from, out, rows } = &mut self.0;
+        let Part { matrix, x, from, out, rows } = &mut self.part;
         let (columns, d_in) = (out.len() / *rows, matrix.d_in);
         let mut buffer = [0.0_f32; BLOCK];
         for column in 0..columns {
@@ -89,10 +109,10 @@ impl<W: Stored> ByOutput<'_, '_, W> {
         first: usize,
         inputs: &InputsByWord,
     ) {
-        let Part { matrix, x, from, out, rows } = &mut self.0;
+        let Part { matrix, x, from, out, rows } = &mut self.part;
         let (columns, d_in, whole) = (out.len() / *rows, matrix.d_in, inputs.whole);
-        let by_word: [&[S::f32s]; ROWS] = std::array::from_fn(|at| {
-            S::as_simd_f32s(&inputs.values[(first + at) * whole..][..whole]).0
+        let by_word: [&[S::f32s]; ROWS] = std::array::from_fn(|row| {
+            S::as_simd_f32s(&inputs.values[(first + row) * whole..][..whole]).0
         });
         for column in 0..columns {
             let w = &matrix.values[(*from + column) * matrix.stride..][..d_in];
