@@ -21,6 +21,7 @@ const ROUNDS: usize = 5;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    nanoscope_cli::keep_freed_memory();
     let device = nanoscope_device::by_name("auto").expect("a backend is compiled in");
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let files = ModelFiles::find(&demo).expect("the demo is in the repository");

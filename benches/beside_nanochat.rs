@@ -30,6 +30,7 @@ use nanoscope_transformer::{Logits, TokenBatch};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
+    nanoscope_cli::keep_freed_memory();
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let path: PathBuf = args.next().context("MODEL [DTYPE]")?.into();
     let name = args.next().unwrap_or_else(|| "f32".to_owned());

@@ -22,6 +22,7 @@ const BATCH: usize = 4096;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
+    nanoscope_cli::keep_freed_memory();
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let path: PathBuf = args.next().context("ACTIVATIONS KEY [STEPS [METHOD]]")?.into();
     let key = args.next();

@@ -1,6 +1,7 @@
 //! The command line `nanoscope` as a library, so that another program can carry it: the binary of the same name
 //! and the Python package, whose console script it is, are two callers of [`run_from`].
 
+mod allocator;
 mod args;
 mod cache;
 mod chat;
@@ -48,6 +49,7 @@ use crate::commands::sweep::sweep;
 use crate::commands::train::train;
 use crate::terminal::{messages, signals};
 
+pub use crate::allocator::keep_freed_memory;
 pub use crate::demo::unpack as demo_folder;
 
 /// Runs the command line `args`, the program's name first, and returns its exit code. Bad arguments and `--help`

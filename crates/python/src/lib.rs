@@ -40,6 +40,8 @@ const _: () = {
 
 #[pymodule]
 mod _nanoscope {
+    use super::{Bound, PyModule, PyResult};
+
     #[pymodule_export]
     use super::features::Features;
     #[pymodule_export]
@@ -54,6 +56,14 @@ mod _nanoscope {
     use super::sae::Sae;
     #[pymodule_export]
     use super::{available_devices, hook_point, run_program};
+
+    /// Runs when the module is imported, before anything of it runs.
+    #[pymodule_init]
+    #[allow(clippy::unnecessary_wraps, reason = "the form that pyo3 asks for")]
+    fn start(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        nanoscope_cli::keep_freed_memory();
+        Ok(())
+    }
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name that Python gives it")]
