@@ -161,8 +161,8 @@ impl Gpt {
 
     /// Runs `tokens` after those in `cache`, and appends them to it.
     ///
-    /// True if a prompt is run as a whole, in pieces or token by token, the logits are the same
-    /// within float32 noise.
+    /// The logits of a prompt are the same within float32 noise if it is run as a whole, in pieces or token by
+    /// token.
     ///
     /// # Shapes
     /// - output: `[batch, seq or 1, vocab_size]`, after the softcap

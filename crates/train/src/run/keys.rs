@@ -132,8 +132,8 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "recipe.optimizer.lr",
         "Learning rate of Adam between warm-up and decay. Default: for top-k, batch-top-k and\n\
-         matryoshka 4.5 divided by the square root of steps times features, at most 0.02\n\
-         (docs/training.md); otherwise 3e-4, as in SAELens.",
+         matryoshka 4.5 / sqrt(steps · features), at most 0.02 (docs/training.md);\n\
+         otherwise 3e-4, as in SAELens.",
     ),
     key(
         "recipe.optimizer.beta1",
