@@ -14,6 +14,7 @@ pub fn site_files() -> &'static [(&'static str, &'static str)] {
         "site/engine.js",
         "site/loading.js",
         "site/own.js",
+        "site/rest.js",
         "site/site.css",
         "site/store.js",
         "site/worker.js",

@@ -24,9 +24,11 @@ fn program(dir: &Path, wasm: &[u8]) -> String {
 fn contents(site: &Path) -> Vec<(String, Vec<u8>)> {
     let manifest: Value =
         serde_json::from_slice(&fs::read(site.join("site.json")).unwrap()).unwrap();
-    let lists = ["model", "saes"].map(|list| manifest[list].as_array().unwrap().clone());
-    let files = lists.into_iter().flatten().chain([manifest["program"].clone()]);
+    let list = |of: &Value, name: &str| of[name].as_array().unwrap().clone();
+    let of_saes = list(&manifest, "saes").into_iter().flat_map(|sae| list(&sae, "files"));
+    let files = list(&manifest, "model").into_iter().chain(of_saes);
     files
+        .chain([manifest["program"].clone()])
         .map(|file| {
             let bytes = fs::read(site.join(file["file"].as_str().unwrap())).unwrap();
             assert_eq!(file["size"], bytes.len(), "{file}");

@@ -32,6 +32,8 @@ const { page } = await harness.open(link({ prompt: PROMPT, max_tokens: "1" }), {
 await page.waitForSelector("#main:not([hidden])");
 console.log(`the model can be asked ${((performance.now() - began) / 1000).toFixed(2)} s after the page is opened`);
 await finished(page);
+await Promise.all([page.waitForEvent("load"), page.click("#rest-load")]);
+await finished(page);
 
 /** Runs a request in a page or in node. Returns tokens per second after the first token. */
 const run = async ([address, body]) => {

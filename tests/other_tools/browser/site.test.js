@@ -56,6 +56,14 @@ const open = (fragment = "", options = {}) =>
     },
   });
 
+const title = (page) => page.waitForFunction(() => document.getElementById("status").textContent.startsWith("Done")).then(() => page.textContent("#about"));
+
+/** Loads the SAEs that the site does not start with. */
+async function loadRest(page) {
+  await Promise.all([page.waitForEvent("load"), page.click("#rest-load")]);
+  assert.match(await title(page), /^demo · 4 layers · 4 SAEs/);
+}
+
 /** The chunks of a streamed answer, asked for by the page's own client. */
 const chunks = (page, path, body) => page.evaluate(async ([path, body]) => {
   const { stream } = await import(new URL("assets/client/api.js", document.baseURI).href);
@@ -77,26 +85,61 @@ test("the site downloads what it says, from its own folder only, and keeps the m
 
   assert.ok((await written(page)).startsWith(`<|bos|>${PROMPT}`));
   const manifest = JSON.parse(readFileSync(join(harness.folder, "site/site.json"), "utf8"));
-  const listed = [manifest.program, ...manifest.model, ...manifest.saes];
-  for (const { file, size } of listed) assert.deepEqual(sent.filter(({ path }) => path === file), [{ path: file, bytes: size }], file);
+  const [first, ...rest] = manifest.saes;
+  const once = (files) => {
+    for (const { file, size } of files) assert.deepEqual(sent.filter(({ path }) => path === file), [{ path: file, bytes: size }], file);
+  };
+  once([manifest.program, ...manifest.model, ...first.files]);
   const names = new Set(sent.map(({ path }) => path));
   const packed = [...names].reduce((sum, path) => sum + gzipSync(readFileSync(join(harness.folder, "site", path)), { level: 9 }).length, 0);
   console.log(`download: ${(packed / 1e6).toFixed(1)} MB compressed, ${names.size} files`);
-  assert.ok(packed < 26.5e6, `${packed} bytes`);
+  assert.ok(packed < 16e6, `${packed} bytes`);
+
+  // The other SAEs come when they are asked for, and nothing else with them.
+  sent.length = 0;
+  assert.match(await page.textContent("#rest"), /^The SAEs of 1 of 4 layers are loaded. Load all \(7\.\d MB\)$/);
+  await loadRest(page);
+  assert.ok(await page.locator("#rest").isHidden());
+  once(rest.flatMap(({ files }) => files));
+  assert.equal(sent.filter(({ path }) => path.startsWith("files/")).length, rest.flatMap(({ files }) => files).length);
 
   // The second visit downloads none of the large files.
   sent.length = 0;
   await page.reload();
-  await page.waitForFunction(() => document.getElementById("status").textContent.startsWith("Done"));
+  assert.match(await title(page), /4 SAEs/);
   assert.deepEqual(sent.filter(({ path }) => path.startsWith("files/")), []);
 
   assert.deepEqual(wrong, []);
   await context.close();
 });
 
+test("a link with a feature of another layer starts with the SAE of that layer too", { skip }, async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "4", steer: "blocks.1.hook_resid_post:7:add:30%" }));
+
+  assert.match(await page.textContent("#about"), /^demo · 4 layers · 2 SAEs/);
+  assert.match(await page.textContent("#rest"), /^The SAEs of 2 of 4 layers are loaded/);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("the other SAEs can be asked for again after a failure", { skip }, async () => {
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "4" }));
+  let isOut = true;
+  await page.context().route("**/files/*", (route) => (isOut ? route.abort() : route.continue()));
+
+  await page.click("#rest-load");
+  await page.waitForFunction(() => document.getElementById("rest").textContent.includes("cannot be downloaded"));
+  isOut = false;
+  await loadRest(page);
+
+  await context.close();
+});
+
 for (const [kind, sampling] of [["greedy", { temperature: 0 }], ["sampled", { temperature: 0.8, top_k: 50, seed: 11 }]]) {
   test(`a ${kind} text has the tokens and the features of the native program`, { skip }, async () => {
     const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "4" }));
+    await loadRest(page);
     const body = { prompt: PROMPT, stream: true, max_tokens: 96, logprobs: 3, ...sampling, nanoscope: { track: ["all"], top: 8, prompt: true } };
 
     const [here, there] = [await chunks(page, "/v1/completions", body), await native("/v1/completions", body)];
@@ -134,6 +177,7 @@ for (const [kind, sampling] of [["greedy", { temperature: 0 }], ["sampled", { te
 
 test("a word of the story has features, and steering by a search changes the text beside the unsteered one", { skip }, async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT }));
+  await loadRest(page);
   const plain = await written(page);
 
   await page.locator(".pane .t:not(.p) >> nth=0").click();
@@ -159,6 +203,7 @@ test("a word of the story has features, and steering by a search changes the tex
 
 test("a token's causes are computed in the browser", { skip }, async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "12" }));
+  await loadRest(page);
   const body = { prompt: PROMPT, position: -1, exact: 5, top: 5, alternatives: 3 };
   const ask = (path, body) => page.evaluate(async ([path, body]) => {
     const { json } = await import(new URL("assets/client/api.js", document.baseURI).href);
@@ -210,11 +255,9 @@ async function drop(page, folder, name) {
   }, files);
 }
 
-const title = (page) => page.waitForFunction(() => document.getElementById("status").textContent.startsWith("Done")).then(() => page.textContent("#about"));
-
 test("a folder of an SAE, a model of another family and nonsense can be dropped; nothing is sent", { skip }, async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "12" }));
-  assert.match(await page.textContent("#about"), /^demo · 4 layers · 4 SAEs/);
+  assert.match(await page.textContent("#about"), /^demo · 4 layers · 1 SAE ·/);
   sent.length = 0;
 
   await drop(page, join(root, "docs"), "docs");
@@ -243,7 +286,7 @@ test("a folder of an SAE, a model of another family and nonsense can be dropped;
   await page.reload();
   assert.match(await title(page), /^stories260K/);
   await Promise.all([reloaded(), page.click("#own-end")]);
-  assert.match(await title(page), /^demo · 4 layers · 4 SAEs/);
+  assert.match(await title(page), /^demo · 4 layers · 1 SAE ·/);
   assert.ok(await page.locator("#own-end").isHidden());
   assert.deepEqual(sent.filter(({ path }) => path.startsWith("files/")), []);
 
@@ -296,7 +339,7 @@ test("a text stops when it is asked to, and the next one is whole", { skip }, as
 
 test("a file of the site that is missing or cut off is named, and the next try works", { skip }, async () => {
   const manifest = JSON.parse(readFileSync(join(harness.folder, "site/site.json"), "utf8"));
-  const { file } = manifest.saes.find(({ path }) => path.endsWith("labels.json"));
+  const { file } = manifest.saes[0].files.find(({ path }) => path.endsWith("labels.json"));
   let broken = "missing";
   const before = (page) => page.context().route(`**/${file}`, (route) => {
     if (broken === "missing") return route.fulfill({ status: 404 });

@@ -4,11 +4,17 @@ import { failed, progress, ready } from "./loading.js";
 /**
  * A message from the worker.
  * @typedef {{kind: "progress", done: number, total: number}
- *   | {kind: "starting"} | {kind: "ready", own: string | null} | {kind: "failed", message: string}
+ *   | {kind: "starting"} | ({kind: "ready"} & Ready) | {kind: "failed", message: string}
  *   | {kind: "head", id: number, status: number, headers: Record<string, string>}
  *   | {kind: "piece", id: number, bytes: Uint8Array<ArrayBuffer>} | {kind: "end", id: number}
  *   | {kind: "broken", message: string}
  *   | {kind: "kept"} | {kind: "refused", message: string}} FromWorker
+ */
+
+/**
+ * A model that can be asked. `own` is the name of the user's files. Of the site's `saes`, `rest` are not loaded,
+ * which are `bytes` to download.
+ * @typedef {{own: string | null, saes: number, rest: number, bytes: number}} Ready
  */
 
 /**
@@ -32,7 +38,8 @@ let lastId = 0;
 /** Starts the worker and waits until the model is there. */
 function start() {
   started ??= new Promise((resolve, reject) => {
-    worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    // The worker starts with the SAEs that the page's address names.
+    worker = new Worker(new URL(`./worker.js${location.hash}`, import.meta.url), { type: "module" });
     /** @param {string} message */
     const stop = (message) => {
       const error = new Error(message);
@@ -72,7 +79,7 @@ function receive(message, begin, stop) {
     case "starting":
       return progress(1, 1);
     case "ready":
-      ready(message.own);
+      ready(message);
       return begin();
     case "failed":
     case "broken":
@@ -139,17 +146,22 @@ export async function ask(path, { method = "GET", body, signal }) {
   });
 }
 
-/**
- * Opens the model or the SAEs in `files`, and keeps them in the browser for the next start of the page.
- * @param {string} name
- * @param {{path: string, file: File}[]} files
- * @returns {Promise<void>}
- */
-export async function keep(name, files) {
+/** @param {import("./worker.js").FromPage} message @returns {Promise<void>} */
+async function keepBy(message) {
   await start();
   return new Promise((resolve, reject) => {
     opening?.reject(new Error("Other files were opened meanwhile."));
     opening = { resolve, reject };
-    worker?.postMessage({ kind: "keep", name, files });
+    worker?.postMessage(message);
   });
 }
+
+/**
+ * Opens the model or the SAEs in `files`, and keeps them in the browser for the next start of the page.
+ * @param {string} name
+ * @param {{path: string, file: File}[]} files
+ */
+export const keep = (name, files) => keepBy({ kind: "keep", name, files });
+
+/** Downloads the site's SAEs that are not loaded, and keeps them for the next start of the page. */
+export const keepRest = () => keepBy({ kind: "rest" });

@@ -8,15 +8,24 @@ const card = el("main", { class: "card key", id: "loading" },
   el("p", { class: "hint" }, "It runs in this page, without a server. Nothing that you write or open leaves this machine."),
   bar, how);
 
-/** @type {(own: string | null) => void} */
-let onReady = () => {};
+/** @typedef {import("./engine.js").Ready} Ready */
 
-/** Calls `then` with the name of the user's own files, or null, once the model can be asked. @param {(own: string | null) => void} then */
+/** @type {((model: Ready) => void)[]} */
+const waiting = [];
+/** @type {((text: string) => void) | null} set once the model can be asked */
+let onMore = null;
+
+/** Calls `then` once the model can be asked. @param {(model: Ready) => void} then */
 export function whenReady(then) {
-  onReady = then;
+  waiting.push(then);
 }
 
-const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1);
+/** Shows the progress of later downloads with `show`. @param {(text: string) => void} show */
+export function whenMoreArrives(show) {
+  onMore = show;
+}
+
+export const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1);
 
 /**
  * Shows how many bytes have arrived, or that the model is being started.
@@ -24,15 +33,16 @@ const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1);
  * @param {number} total
  */
 export function progress(done, total) {
+  if (onMore) return onMore(`${megabytes(done)} of ${megabytes(total)} MB`);
   if (!card.isConnected) document.getElementById("lost")?.before(card);
   bar.value = total === 0 ? 0 : done / total;
   how.textContent = total <= 1 || done >= total ? "Starting the model." : `${megabytes(done)} of ${megabytes(total)} MB. Your browser keeps them for the next time.`;
 }
 
-/** @param {string | null} own */
-export function ready(own) {
+/** @param {Ready} model */
+export function ready(model) {
   card.remove();
-  onReady(own);
+  for (const then of waiting) then(model);
 }
 
 /** Makes room for the reason, which the page shows. */

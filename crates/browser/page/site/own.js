@@ -97,6 +97,6 @@ addEventListener("drop", async (event) => {
 document.querySelector(".tools")?.prepend(back, button);
 $("shared").after(status);
 document.body.append(input);
-whenReady((own) => {
+whenReady(({ own }) => {
   back.hidden = own === null;
 });

@@ -84,6 +84,18 @@ export async function siteFiles(files, base, progress) {
 }
 
 /**
+ * Returns whether all of the site's files are in the browser's store; null if it has none.
+ * @param {SiteFile[]} files
+ * @param {URL} base the address of the page
+ */
+export async function areKept(files, base) {
+  const store = await open(SITE);
+  if (!store) return null;
+  const found = await Promise.all(files.map(({ file }) => store.match(new URL(file, base))));
+  return found.every((response) => response !== undefined);
+}
+
+/**
  * Removes files of earlier versions of the site from the store.
  * @param {SiteFile[]} files
  * @param {URL} base

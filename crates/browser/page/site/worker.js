@@ -1,6 +1,6 @@
 // The page's worker: loads the model, and answers the page's requests with it.
 import init, { Files, Server } from "./nanoscope_browser.js";
-import { forgetOthers, forgetOwn, keepOwn, ownFiles, siteFiles } from "./store.js";
+import { areKept, forgetOthers, forgetOwn, keepOwn, ownFiles, siteFiles } from "./store.js";
 
 /** The address of the page. */
 const BASE = new URL("../../", import.meta.url);
@@ -8,10 +8,11 @@ const BASE = new URL("../../", import.meta.url);
 /**
  * A message from the page.
  * @typedef {{kind: "ask", id: number, method: string, path: string, body: string} | {kind: "cancel", id: number}
- *   | {kind: "keep", name: string, files: {path: string, file: File}[]}} FromPage
+ *   | {kind: "keep", name: string, files: {path: string, file: File}[]} | {kind: "rest"}} FromPage
  */
 /** @typedef {import("./store.js").SiteFile} SiteFile */
-/** @typedef {{program: SiteFile, name: string, topics: unknown, model: SiteFile[], saes: SiteFile[]}} Manifest */
+/** @typedef {{hook: string, files: SiteFile[]}} SiteSae */
+/** @typedef {{program: SiteFile, name: string, topics: unknown, model: SiteFile[], saes: SiteSae[]}} Manifest */
 /** @typedef {{path: string, bytes: Uint8Array}} Loaded */
 
 /** @type {Server} */
@@ -51,11 +52,25 @@ function filesOf(loaded) {
   return files;
 }
 
-/** True until the page has a model. */
-let isStarting = true;
-
 /** Loads files of the site. @param {SiteFile[]} files @returns {Promise<Loaded[]>} */
-const site = (files) => siteFiles(files, BASE, (done, total) => isStarting && tell({ kind: "progress", done, total }));
+const site = (files) => siteFiles(files, BASE, (done, total) => tell({ kind: "progress", done, total }));
+
+/** The site's SAEs that are not loaded. @type {SiteSae[]} */
+let rest = [];
+const filesIn = (/** @type {SiteSae[]} */ saes) => saes.flatMap(({ files }) => files);
+
+/** The SAEs that the page starts with: the first, those of the hook points in its address, and those that are kept. */
+async function chosenSaes() {
+  /** @type {SiteSae[]} */
+  const chosen = [];
+  for (const [at, sae] of manifest.saes.entries()) {
+    const isNamed = decodeURIComponent(self.location.hash).includes(sae.hook);
+    // Where nothing is kept, loading the others later would load everything again.
+    const isChosen = at === 0 || isNamed || (await areKept(sae.files, BASE)) !== false;
+    (isChosen ? chosen : rest).push(sae);
+  }
+  return chosen;
+}
 
 /**
  * Opens the user's model, or the user's SAEs on the site's model.
@@ -88,7 +103,8 @@ async function start() {
   manifest = await response.json();
   const own = await ownFiles(BASE);
   const { program, model, saes } = manifest;
-  const [first, ...rest] = await site(own ? [program] : [program, ...model, ...saes]);
+  const chosen = own ? [] : await chosenSaes();
+  const [first, ...loaded] = await site(own ? [program] : [program, ...model, ...filesIn(chosen)]);
   tell({ kind: "starting" });
   await init({ module_or_path: first.bytes });
   if (own) {
@@ -101,8 +117,8 @@ async function start() {
       throw new Error(`${own.name} can no longer be opened, and was removed from this browser: ${words(error)}`);
     }
   }
-  server = opened(filesOf(rest), undefined, manifest.name, JSON.stringify(manifest.topics));
-  await forgetOthers([program, ...model, ...saes], BASE);
+  server = opened(filesOf(loaded), undefined, manifest.name, JSON.stringify(manifest.topics));
+  await forgetOthers([program, ...model, ...filesIn(saes)], BASE);
   return null;
 }
 
@@ -140,13 +156,23 @@ async function keep({ name, files }) {
   tell({ kind: "kept" });
 }
 
+/** Loads the SAEs that are not loaded, for the next start of the page. */
+async function keepRest() {
+  try {
+    await site(filesIn(rest));
+  } catch (error) {
+    return tell({ kind: "refused", message: words(error) });
+  }
+  tell({ kind: "kept" });
+}
+
 /** The model cannot go on after an error of the program. @param {unknown} error */
 const broken = (error) => tell({ kind: "broken", message: `The model in this page stopped by an error of the program (${words(error)}).` });
 
 const ready = start();
 ready.then((own) => {
-  isStarting = false;
-  tell({ kind: "ready", own });
+  const bytes = filesIn(rest).reduce((sum, { size }) => sum + size, 0);
+  tell({ kind: "ready", own, saes: own ? 0 : manifest.saes.length, rest: rest.length, bytes });
 }, (error) => tell({ kind: "failed", message: words(error) }));
 
 self.addEventListener("message", async ({ data }) => {
@@ -154,6 +180,7 @@ self.addEventListener("message", async ({ data }) => {
   await ready;
   if (message.kind === "cancel") open.delete(message.id);
   else if (message.kind === "ask") answer(message).catch(broken);
+  else if (message.kind === "rest") keepRest().catch(broken);
   else keep(message).catch(broken);
 });
 // The texts are written by a task of the program, whose errors arrive here.

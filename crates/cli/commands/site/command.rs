@@ -30,7 +30,15 @@ struct Manifest {
     topics: Vec<Topic>,
     program: SiteFile,
     model: Vec<SiteFile>,
-    saes: Vec<SiteFile>,
+    /// The page starts with the first, and loads the others when they are asked for.
+    saes: Vec<SiteSae>,
+}
+
+/// An SAE, as the worker downloads it.
+#[derive(Debug, Serialize)]
+struct SiteSae {
+    hook: String,
+    files: Vec<SiteFile>,
 }
 
 pub(crate) fn site(args: &SiteArgs) -> Result<()> {
@@ -40,12 +48,21 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
     let pages = pages()?;
     let write = |path: &str, bytes: &[u8]| write_file(&out.join(path), bytes);
 
-    let (mut model, mut saes) = (Vec::new(), Vec::new());
+    let (mut model, mut saes) = (Vec::new(), Vec::<SiteSae>::new());
     for (path, bytes) in demo::files()? {
-        let is_of_saes = Path::new(path).starts_with(demo::SAES);
-        let files = if is_of_saes { &mut saes } else { &mut model };
-        files.push(store(&out, path, bytes)?);
+        let file = store(&out, path, bytes)?;
+        if !Path::new(path).starts_with(demo::SAES) {
+            model.push(file);
+            continue;
+        }
+        // The configuration comes first of the files of an SAE.
+        if path.ends_with("/cfg.json") {
+            saes.push(SiteSae { hook: hook(bytes)?, files: Vec::new() });
+        }
+        saes.last_mut().context("the demo's SAEs have no configuration")?.files.push(file);
     }
+    // The topics of the page are features of the last layer.
+    saes.reverse();
     let (name, topics, format) = ("demo", demo::topics()?, FORMAT);
     let version = env!("CARGO_PKG_VERSION");
     let compiled = store(&out, "program.wasm", &program.wasm)?;
@@ -67,25 +84,45 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
         text += page.len();
         write(path, page.as_bytes())?;
     }
-    let files = || [&manifest.program].into_iter().chain(&manifest.model).chain(&manifest.saes);
-    store::remove_others(&out, files())?;
+    let at_once = || {
+        let first = manifest.saes.first().map(|sae| &sae.files).into_iter().flatten();
+        [&manifest.program].into_iter().chain(&manifest.model).chain(first)
+    };
+    let others = || manifest.saes.iter().skip(1).flat_map(|sae| &sae.files);
+    store::remove_others(&out, at_once().chain(others()))?;
 
     let sum =
         |files: &mut dyn Iterator<Item = &SiteFile>| files.map(|file| file.size).sum::<usize>();
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
     writeln!(
         std::io::stdout(),
-        "{}\n  download: {:.1} MB (program {:.1}, model {:.1}, SAEs {:.1}, page {:.1} before compression)\n  \
+        "{}\n  download: {:.1} MB (program {:.1}, model {:.1}, one SAE {:.1}, page {:.1} before compression)\n  \
+         other SAEs: {:.1} MB, when they are asked for\n  \
          to try it: python3 -m http.server --directory {}",
         out.display(),
-        megabytes(sum(&mut files()) + text),
+        megabytes(sum(&mut at_once()) + text),
         megabytes(manifest.program.size),
         megabytes(sum(&mut manifest.model.iter())),
-        megabytes(sum(&mut manifest.saes.iter())),
+        megabytes(sum(&mut manifest.saes.iter().take(1).flat_map(|sae| &sae.files))),
         megabytes(text),
+        megabytes(sum(&mut others())),
         out.display(),
     )?;
     Ok(())
+}
+
+/// The hook point in the configuration of an SAE of the demo.
+fn hook(cfg: &[u8]) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Config {
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        hook_name: String,
+    }
+    let config: Config = serde_json::from_slice(cfg).context("an SAE of the demo is damaged")?;
+    Ok(config.metadata.hook_name)
 }
 
 /// Returns whether this command wrote the folder, or began to.

@@ -1,21 +1,25 @@
 //! The large files of a site: compressed, and named by their content, so that browsers keep them.
 
+use std::borrow::Cow;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use zlib_rs::{DeflateConfig, ReturnCode, Strategy, compress_bound, compress_slice};
 
 use crate::write_file::write_file;
 
 /// The folder of the files within the site.
 const FOLDER: &str = "files";
-/// The number of bytes at the start of a file by which the order of its bytes is chosen.
+/// The number of bytes at the start of a file by which the way of compressing it is chosen.
 const SAMPLE: usize = 1 << 18;
+/// The ways of compressing. Of weights only the frequency of bytes is of use; what repeats itself does so by
+/// chance, and takes more bits as a repetition.
+const STRATEGIES: [Strategy; 2] = [Strategy::Default, Strategy::HuffmanOnly];
+/// A window of 32 kB, and 16 for the form of gzip.
+const GZIP: i32 = 15 + 16;
 
 /// A file of the site, as the worker downloads it (`crates/browser/page/site/store.js`).
 #[derive(Debug, Serialize)]
@@ -35,8 +39,17 @@ pub(super) struct SiteFile {
 /// Writes `bytes` to the site in `out`, where `path` is its name for the worker.
 pub(super) fn store(out: &Path, path: &str, bytes: &[u8]) -> Result<SiteFile> {
     let sample = &bytes[..bytes.len().min(SAMPLE)];
-    let is_split = pack(&split_pairs(sample))?.len() < pack(sample)?.len();
-    let packed = if is_split { pack(&split_pairs(bytes))? } else { pack(bytes)? };
+    let mut best: Option<(usize, Strategy, bool)> = None;
+    for strategy in STRATEGIES {
+        for is_split in [false, true] {
+            let size = pack(&ordered(sample, is_split), strategy)?.len();
+            if best.is_none_or(|(least, ..)| size < least) {
+                best = Some((size, strategy, is_split));
+            }
+        }
+    }
+    let (_, strategy, is_split) = best.context("there is a way of compressing")?;
+    let packed = pack(&ordered(bytes, is_split), strategy)?;
     // An index is compressed already.
     let is_packed = packed.len() < bytes.len();
     let content = if is_packed { &packed } else { bytes };
@@ -49,15 +62,23 @@ pub(super) fn store(out: &Path, path: &str, bytes: &[u8]) -> Result<SiteFile> {
     Ok(SiteFile { path: path.to_owned(), file, size, packed: is_packed, split })
 }
 
-fn pack(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    packed.write_all(bytes)?;
-    Ok(packed.finish()?)
+fn pack(bytes: &[u8], strategy: Strategy) -> Result<Vec<u8>> {
+    let config = DeflateConfig { window_bits: GZIP, strategy, ..DeflateConfig::best_compression() };
+    // The bound is that of zlib's own form, whose header is shorter.
+    let mut packed = vec![0; compress_bound(bytes.len()) + 64];
+    let (used, code) = compress_slice(&mut packed, bytes, config);
+    ensure!(code == ReturnCode::Ok, "a file of the site could not be compressed ({code:?})");
+    let len = used.len();
+    packed.truncate(len);
+    Ok(packed)
 }
 
-/// The first bytes of all pairs, and then the second ones. Numbers of 16 bits have their exponents in one byte of
-/// the two, and those compress better without the others between them.
-fn split_pairs(bytes: &[u8]) -> Vec<u8> {
+/// The bytes as they are or, if `is_split`, the first bytes of all pairs and then the second ones. Numbers of 16 bits
+/// have their exponents in one byte of the two, and those compress better without the others between them.
+fn ordered(bytes: &[u8], is_split: bool) -> Cow<'_, [u8]> {
+    if !is_split {
+        return bytes.into();
+    }
     let second = bytes.iter().skip(1).step_by(2);
     bytes.iter().step_by(2).chain(second).copied().collect()
 }
