@@ -6,11 +6,11 @@ use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 
 /// mimalloc's option `purge_delay`, in ms. The crate has no name for its number in `mimalloc.h`.
 const PURGE_DELAY: mi_option_t = 15;
-/// When the time is over, mimalloc gives all free memory back, however lately it was freed. A pass over many rows
-/// takes seconds, and paid for fresh pages in each with mimalloc's own time of one second.
+/// When the time is over, mimalloc gives all free memory back, however lately it was freed. With its own time of one
+/// second, a pass of several seconds pays for the same pages again and again.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
-/// Has mimalloc keep freed memory for ten seconds, if it is the allocator and `MIMALLOC_PURGE_DELAY` does not say
+/// Sets mimalloc to keep freed memory for ten seconds, if it is the allocator and `MIMALLOC_PURGE_DELAY` does not say
 /// otherwise. To be called before other threads run.
 pub fn keep_freed_memory() {
     let ms = KEPT_FOR.as_millis().try_into().expect("ten seconds are few ms");

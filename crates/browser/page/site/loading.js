@@ -12,7 +12,9 @@ const card = el("main", { class: "card key", id: "loading" },
 
 /** @type {((model: Ready) => void)[]} */
 const waiting = [];
-/** @type {((text: string) => void) | null} set once the model can be asked */
+/** True while the model can be asked. */
+let isReady = false;
+/** @type {((text: string) => void) | null} */
 let onMore = null;
 
 /** Calls `then` once the model can be asked. @param {(model: Ready) => void} then */
@@ -20,7 +22,7 @@ export function whenReady(then) {
   waiting.push(then);
 }
 
-/** Shows the progress of later downloads with `show`. @param {(text: string) => void} show */
+/** Shows the progress of later downloads with `show`, or not at all. @param {((text: string) => void) | null} show */
 export function whenMoreArrives(show) {
   onMore = show;
 }
@@ -33,7 +35,7 @@ export const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(
  * @param {number} total
  */
 export function progress(done, total) {
-  if (onMore) return onMore(`${megabytes(done)} of ${megabytes(total)} MB`);
+  if (isReady) return onMore?.(`${megabytes(done)} of ${megabytes(total)} MB`);
   if (!card.isConnected) document.getElementById("lost")?.before(card);
   bar.value = total === 0 ? 0 : done / total;
   how.textContent = total <= 1 || done >= total ? "Starting the model." : `${megabytes(done)} of ${megabytes(total)} MB. Your browser keeps them for the next time.`;
@@ -42,10 +44,12 @@ export function progress(done, total) {
 /** @param {Ready} model */
 export function ready(model) {
   card.remove();
+  isReady = true;
   for (const then of waiting) then(model);
 }
 
 /** Makes room for the reason, which the page shows. */
 export function failed() {
   card.remove();
+  isReady = false;
 }

@@ -22,6 +22,7 @@ button.addEventListener("click", async () => {
     await keepRest();
     location.reload();
   } catch (error) {
+    whenMoreArrives(null);
     words.textContent = error instanceof Error ? error.message : String(error);
     button.disabled = false;
   }

@@ -64,7 +64,7 @@ async function chosenSaes() {
   /** @type {SiteSae[]} */
   const chosen = [];
   for (const [at, sae] of manifest.saes.entries()) {
-    const isNamed = decodeURIComponent(self.location.hash).includes(sae.hook);
+    const isNamed = self.location.hash.includes(sae.hook);
     // Where nothing is kept, loading the others later would load everything again.
     const isChosen = at === 0 || isNamed || (await areKept(sae.files, BASE)) !== false;
     (isChosen ? chosen : rest).push(sae);
