@@ -114,7 +114,9 @@ test("the site downloads what it says, from its own folder only, and keeps the m
 });
 
 test("a link with a feature of another layer starts with the SAE of that layer too", { skip }, async () => {
-  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "4", steer: "blocks.1.hook_resid_post:7:add:30%" }));
+  // As people write it: the percent sign stands for itself.
+  const fragment = `${link({ prompt: PROMPT, max_tokens: "4" })}&steer=blocks.1.hook_resid_post:7:add:30%`;
+  const { page, context, wrong } = await open(fragment);
 
   assert.match(await page.textContent("#about"), /^demo · 4 layers · 2 SAEs/);
   assert.match(await page.textContent("#rest"), /^The SAEs of 2 of 4 layers are loaded/);
@@ -265,6 +267,7 @@ test("a folder of an SAE, a model of another family and nonsense can be dropped;
   const refused = await page.textContent("#own-status");
   assert.match(refused, /^docs cannot be opened: .*no SAE of a known format/);
   assert.ok(!/memory:|undefined|\[object/.test(refused), refused);
+  assert.equal(await page.locator("#loading").count(), 0, "the model of the site is still there");
 
   const reloaded = () => page.waitForEvent("load");
   await Promise.all([reloaded(), drop(page, join(root, "models/demo/saes/layer_1"), "layer_1")]);

@@ -84,15 +84,14 @@ export async function siteFiles(files, base, progress) {
 }
 
 /**
- * Returns whether all of the site's files are in the browser's store; null if it has none.
+ * Returns true if the browser keeps files of the site and these are not all among them.
  * @param {SiteFile[]} files
  * @param {URL} base the address of the page
  */
-export async function areKept(files, base) {
+export async function isMissing(files, base) {
   const store = await open(SITE);
-  if (!store) return null;
-  const found = await Promise.all(files.map(({ file }) => store.match(new URL(file, base))));
-  return found.every((response) => response !== undefined);
+  const found = store ? await Promise.all(files.map(({ file }) => store.match(new URL(file, base)))) : [];
+  return found.includes(undefined);
 }
 
 /**

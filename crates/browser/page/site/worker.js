@@ -1,6 +1,6 @@
 // The page's worker: loads the model, and answers the page's requests with it.
 import init, { Files, Server } from "./nanoscope_browser.js";
-import { areKept, forgetOthers, forgetOwn, keepOwn, ownFiles, siteFiles } from "./store.js";
+import { forgetOthers, forgetOwn, isMissing, keepOwn, ownFiles, siteFiles } from "./store.js";
 
 /** The address of the page. */
 const BASE = new URL("../../", import.meta.url);
@@ -65,8 +65,8 @@ async function chosenSaes() {
   const chosen = [];
   for (const [at, sae] of manifest.saes.entries()) {
     const isNamed = self.location.hash.includes(sae.hook);
-    // Where nothing is kept, loading the others later would load everything again.
-    const isChosen = at === 0 || isNamed || (await areKept(sae.files, BASE)) !== false;
+    // Where nothing can be kept, loading the others later would load everything again.
+    const isChosen = at === 0 || isNamed || !(await isMissing(sae.files, BASE));
     (isChosen ? chosen : rest).push(sae);
   }
   return chosen;
