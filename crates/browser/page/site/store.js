@@ -84,7 +84,7 @@ export async function siteFiles(files, base, progress) {
 }
 
 /**
- * Returns true if the browser keeps files of the site and these are not all among them.
+ * Returns true if some of the files are not in the browser's store; false if it has no store.
  * @param {SiteFile[]} files
  * @param {URL} base the address of the page
  */
