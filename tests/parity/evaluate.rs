@@ -21,14 +21,16 @@ const RTOL: f64 = 1e-4;
 const ATOL_OF: f64 = 1e-3;
 
 fn demo(device: &Device) -> InterpretableModel {
-    let files = ModelFiles::find(Path::new("models/demo")).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo");
+    let files = ModelFiles::find(&root).unwrap();
     let gpt = files.load(device).unwrap().gpt;
     let tokenizer = load_tokenizer(files.tokenizer.as_ref().unwrap()).unwrap();
     InterpretableModel::new(gpt).with_tokenizer(tokenizer).unwrap()
 }
 
 fn demo_subjects(model: &InterpretableModel) -> Vec<EvalTarget> {
-    let saes = load_saes([Path::new("models/demo/saes")], model.gpt().device()).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/saes");
+    let saes = load_saes([root.as_path()], model.gpt().device()).unwrap();
     let subject = |sae: nanoscope_checkpoint::LoadedSae| {
         let hook = sae.hook().unwrap();
         EvalTarget::new(model, hook.to_string(), (hook, None), sae.sae).unwrap()

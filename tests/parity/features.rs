@@ -15,7 +15,7 @@ const EFFECT_ATOL: f32 = 1e-4;
 const COSINE_ATOL: f32 = 1e-6;
 
 fn demo() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo")
 }
 
 fn demo_sae(layer: usize) -> (Sae, Labels) {

@@ -113,7 +113,7 @@ impl Golden {
     }
 
     pub(crate) fn dir(self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(self.folder)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden").join(self.folder)
     }
 
     /// The folder of the model, which is beside its numbers or with them.

@@ -22,7 +22,7 @@ const ALL: [Golden; 3] = [
 const ANOTHER_MODEL: f32 = 1e-4;
 
 fn sharded() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf/sharded")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/hf/sharded")
 }
 
 fn logits(model: &Gpt, tokens: &TokenBatch) -> Vec<f32> {

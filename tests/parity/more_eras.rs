@@ -29,7 +29,7 @@ const ALL: [(&str, Era); 9] = [
 ];
 
 fn dir(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden-eras").join(folder)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden-eras").join(folder)
 }
 
 fn manifest(folder: &str) -> Json {

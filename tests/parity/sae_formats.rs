@@ -29,7 +29,7 @@ pub(crate) struct Case {
 }
 
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/saes")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/saes")
 }
 
 /// The cases of one format, as the manifest lists them.

@@ -105,7 +105,7 @@ fn check(
 
 #[test]
 fn every_fixture_is_saved_in_every_form_or_in_the_one_that_the_refusal_names() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/saes");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/saes");
     let manifest = std::fs::read(root.join("manifest.json")).unwrap();
     let cases: Vec<Value> = serde_json::from_slice(&manifest).unwrap();
     let mut saves = 0;
@@ -134,9 +134,9 @@ fn every_fixture_is_saved_in_every_form_or_in_the_one_that_the_refusal_names() {
 
 #[test]
 fn the_demos_and_nanochat_saes_own_are_saved_in_some_form() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     // Each of the demo's SAEs has the same configuration.
-    let mut paths: Vec<PathBuf> = vec![root.join("models/demo/saes/layer_0")];
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/saes/layer_0");
+    let mut paths: Vec<PathBuf> = vec![demo];
     for golden in golden::WITH_SAES {
         for entry in golden.manifest()["saes"].as_array().unwrap() {
             paths.push(golden.dir().join(entry["checkpoint"].as_str().unwrap()));
@@ -274,7 +274,7 @@ fn an_saes_provenance_is_saved_under_saelens_names_and_read_back() {
 
 #[test]
 fn what_the_files_of_other_tools_say_of_an_saes_origin_is_metadata() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/saes");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/saes");
     let of = |path: &str| load_sae(&root.join(path), &test_device()).unwrap().metadata;
 
     let saelens = of("saelens/standard");

@@ -18,11 +18,11 @@ const HOOK_RTOL: f32 = 1e-4;
 const FEATURES_ATOL: f32 = 5e-5;
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stories260K").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/stories260K").join(name)
 }
 
 fn scope() -> Microscope {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/stories260K");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/stories260K");
     Microscope::open(model, &test_device()).unwrap()
 }
 

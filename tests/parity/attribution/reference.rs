@@ -48,7 +48,7 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn read(name: &'static str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/attribution");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/attribution");
         let text = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
         let json: Json = serde_json::from_slice(&text).unwrap();
         let id = |value: &Json| u32::try_from(value.as_u64().unwrap()).unwrap();
@@ -118,13 +118,13 @@ fn numbers(value: &Json) -> Vec<f32> {
 
 pub(crate) fn demo() -> InterpretableModel {
     let device = nanoscope_testing::test_device();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo");
     let gpt = ModelFiles::find(&root).unwrap().load(&device).unwrap().gpt;
     with_saes(gpt)
 }
 
 fn with_saes(gpt: Gpt) -> InterpretableModel {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/saes");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/saes");
     let saes = load_saes([root.as_path()], gpt.device()).unwrap();
     saes.into_iter().fold(InterpretableModel::new(gpt), |model, loaded| {
         let hook = loaded.hook().unwrap();
