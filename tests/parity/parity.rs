@@ -7,6 +7,7 @@
 mod attribution;
 mod batch;
 mod cache;
+mod dispatches;
 mod eras;
 mod evaluate;
 mod families;

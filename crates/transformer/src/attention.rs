@@ -6,7 +6,7 @@ use nanoscope_hooks::{HookPoint, HookRouter};
 use nanoscope_kernels::{Matrix, attend, attention_pattern, has_kernels, rms_norm, softcap};
 use rayon::prelude::*;
 
-use crate::cache::{Caches, LayerCache};
+use crate::cache::{Caches, LayerCache, blocks};
 use crate::config::{AttentionConfig, GptShape, LayerConfig, QkNorm, ValueEmbeds};
 use crate::linear::{Linear, linear};
 use crate::rope::Rows;
@@ -94,9 +94,9 @@ impl Attention {
         let q = q * self.config.score_scale;
         let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
 
-        let watched = [HookPoint::AttnScores(layer), HookPoint::Pattern(layer)];
-        let is_watched = watched.into_iter().any(|point| router.wants(point));
-        let z = if seq == 1 && has_kernels(&q) && !caches.0.is_empty() && !is_watched {
+        let is_watched = watched(layer).into_iter().any(|point| router.wants(point));
+        let newest = seq == 1 && !caches.0.is_empty() && !is_watched;
+        let z = if newest && pass.on_host && has_kernels(&q) {
             self.attend_newest([q, k, v], layer, &pass.masks, caches)
         } else if let [masks] = pass.masks.as_mut_slice() {
             self.attend([q, k, v], layer, masks, caches.layer(0, layer), router)
@@ -165,8 +165,8 @@ impl Attention {
             let rows = first..first + cache.batch();
             first = rows.end;
             let [k, v] = [&k, &v].map(|x| x.clone().slice_dim(0, rows.clone()));
-            let first_key = masks.first_key(self.layer.window);
-            let (k, v) = cache.layer_mut(layer).push(k, v, masks.offset, first_key);
+            let keys = masks.keys(self.layer.window);
+            let (k, v) = cache.layer_mut(layer).push(k, v, masks.offset, keys);
             [k, v]
         });
         let of_cache: Vec<[Tensor<4>; 2]> = of_cache.collect();
@@ -189,31 +189,38 @@ impl Attention {
     ) -> Tensor<4> {
         let GptShape { n_head, n_kv_head, .. } = self.shape;
         let [batch, _, seq, head_dim] = q.dims();
-        let first = masks.first_key(self.layer.window);
+        let (cap, window) = (self.config.score_softcap, self.layer.window);
+        let mut read = masks.keys(window);
         let (k, v) = match cache {
-            Some(cache) => cache.push(k, v, masks.offset, first),
+            // A hook sees no keys but those of the pass.
+            Some(cache) => {
+                let is_watched = watched(layer).into_iter().any(|point| router.wants(point));
+                if masks.in_blocks && !is_watched {
+                    read = blocks(read);
+                }
+                cache.push(k, v, masks.offset, read.clone())
+            }
             None => (k, v),
         };
-        let [_, _, keys, _] = k.dims();
+        let keys = read.len();
 
         // Query heads that share a key-value head become rows of one matrix, so that keys and
         // values are never repeated.
         let rows = n_head / n_kv_head * seq;
         let q = q.reshape([batch, n_kv_head, rows, head_dim]);
         let scores = q.matmul(k.transpose()).reshape([batch, n_head, seq, keys]);
-        let (cap, window) = (self.config.score_softcap, self.layer.window);
         // Nobody looks at the scores, so that capping, mask and softmax can be one operation.
         let pattern = if router.wants(HookPoint::AttnScores(layer)) {
             Err(scores)
         } else {
-            attention_pattern(scores, cap, &|query| masks.seen(window, query))
+            attention_pattern(scores, cap, &|query| masks.seen(window, query, read.start))
         };
         let pattern = pattern.unwrap_or_else(|scores| {
             let scores = match cap {
                 Some(cap) => softcap(scores, cap),
                 None => scores,
             };
-            let scores = match masks.bias(window) {
+            let scores = match masks.bias(window, &read) {
                 Some(bias) => scores + bias,
                 None => scores,
             };
@@ -225,6 +232,11 @@ impl Attention {
         let z = pattern.reshape([batch, n_kv_head, rows, keys]).matmul(v);
         z.reshape([batch, n_head, seq, head_dim]).swap_dims(1, 2)
     }
+}
+
+/// The hook points between queries and weighted values.
+fn watched(layer: usize) -> [HookPoint; 2] {
+    [HookPoint::AttnScores(layer), HookPoint::Pattern(layer)]
 }
 
 /// Routes the scores with −∞ in place of [`HIDDEN`], as `TransformerLens` has them.
@@ -254,9 +266,17 @@ impl ValueEmbed {
 pub(crate) struct Masks {
     offset: usize,
     seq: usize,
+    /// True if keys are read from a cache in whole blocks.
+    in_blocks: bool,
     device: Device,
-    /// Masks built so far, by window. Layers share a few windows.
-    built: Vec<(Option<usize>, Tensor<4>)>,
+    built: Vec<Built>,
+}
+
+/// A mask built for a pass. Layers share a few windows.
+struct Built {
+    window: Option<usize>,
+    keys: Range<usize>,
+    bias: Tensor<4>,
 }
 
 /// Added to the score of a hidden key. It is finite because shaders may assume that no number is
@@ -265,45 +285,46 @@ const HIDDEN: f32 = -1e30;
 
 impl Masks {
     /// Creates the masks of a pass over the positions `offset..offset + seq`.
-    pub(crate) fn new(offset: usize, seq: usize, device: Device) -> Self {
-        Self { offset, seq, device, built: Vec::new() }
+    pub(crate) fn new(offset: usize, seq: usize, in_blocks: bool, device: Device) -> Self {
+        Self { offset, seq, in_blocks, device, built: Vec::new() }
     }
 
-    /// The earliest position visible to any query of the pass.
-    fn first_key(&self, window: Option<usize>) -> usize {
-        window.map_or(0, |window| self.offset.saturating_sub(window))
+    /// The positions that any query of the pass sees.
+    fn keys(&self, window: Option<usize>) -> Range<usize> {
+        let first = window.map_or(0, |window| self.offset.saturating_sub(window));
+        first..self.offset + self.seq
     }
 
-    /// The keys that a query of the pass sees, counted from [`first_key`](Self::first_key).
-    fn seen(&self, window: Option<usize>, query: usize) -> Range<usize> {
-        let (first, position) = (self.first_key(window), self.offset + query);
+    /// The keys that a query of the pass sees, counted from the position `first`.
+    fn seen(&self, window: Option<usize>, query: usize, first: usize) -> Range<usize> {
+        let position = self.offset + query;
         let from = window.map_or(0, |window| position.saturating_sub(window));
         from - first..position + 1 - first
     }
 
-    /// The term to add to the scores; `None` if every query sees every key.
+    /// The term to add to the scores of the keys at the positions `keys`; `None` if every query sees every key.
     ///
     /// # Shapes
-    /// - output: `[1, 1, seq, keys]`; the first key is [`first_key`](Self::first_key)
-    fn bias(&mut self, window: Option<usize>) -> Option<Tensor<4>> {
-        if self.seq == 1 {
+    /// - output: `[1, 1, seq, keys.len()]`
+    fn bias(&mut self, window: Option<usize>, keys: &Range<usize>) -> Option<Tensor<4>> {
+        if self.seq == 1 && *keys == self.keys(window) {
             return None;
         }
         // All windows that reach back to the first position give the same mask.
         let window = window.filter(|&window| window < self.offset + self.seq - 1);
-        if let Some((_, bias)) = self.built.iter().find(|(built, _)| *built == window) {
-            return Some(bias.clone());
+        let same = |built: &&Built| built.window == window && built.keys == *keys;
+        if let Some(built) = self.built.iter().find(same) {
+            return Some(built.bias.clone());
         }
-        let first = self.first_key(window);
-        let keys = self.offset + self.seq - first;
         let values: Vec<f32> = (0..self.seq)
             .flat_map(|query| {
-                let seen = self.seen(window, query);
-                (0..keys).map(move |key| if seen.contains(&key) { 0.0 } else { HIDDEN })
+                let seen = self.seen(window, query, keys.start);
+                (0..keys.len()).map(move |key| if seen.contains(&key) { 0.0 } else { HIDDEN })
             })
             .collect();
-        let bias = Tensor::from_data(TensorData::new(values, [1, 1, self.seq, keys]), &self.device);
-        self.built.push((window, bias.clone()));
+        let shape = [1, 1, self.seq, keys.len()];
+        let bias = Tensor::from_data(TensorData::new(values, shape), &self.device);
+        self.built.push(Built { window, keys: keys.clone(), bias: bias.clone() });
         Some(bias)
     }
 }
@@ -313,8 +334,8 @@ mod tests {
     use super::*;
 
     fn visible(offset: usize, seq: usize, window: Option<usize>) -> Vec<Vec<bool>> {
-        let mut masks = Masks::new(offset, seq, nanoscope_testing::test_device());
-        let bias = masks.bias(window).unwrap();
+        let mut masks = Masks::new(offset, seq, false, nanoscope_testing::test_device());
+        let bias = masks.bias(window, &masks.keys(window)).unwrap();
         let [_, _, _, keys] = bias.dims();
         let values = bias.into_data().try_to_vec::<f32>().unwrap();
         values.chunks(keys).map(|row| row.iter().map(|&value| value == 0.0).collect()).collect()

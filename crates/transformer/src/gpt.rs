@@ -263,11 +263,13 @@ impl Gpt {
         let seq = tokens.seq();
         let offsets = caches.offsets();
         let flat = tokens.flat(&self.device);
+        // The host compiles nothing, so that further keys are only work.
+        let in_blocks = seq == 1 && !self.on_host && !caches.0.is_empty();
         let mut pass = Pass {
             ropes: self.ropes.iter().map(|rope| rope_rows(rope, &offsets, seq, caches)).collect(),
             masks: offsets
                 .iter()
-                .map(|&offset| Masks::new(offset, seq, self.device.clone()))
+                .map(|&offset| Masks::new(offset, seq, in_blocks, self.device.clone()))
                 .collect(),
             on_host: self.on_host,
         };

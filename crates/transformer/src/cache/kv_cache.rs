@@ -7,7 +7,7 @@ use crate::config::GptConfig;
 /// A key-value cache, so that each position is computed only once.
 ///
 /// Created by [`Gpt::cache`](crate::Gpt::cache). Memory for all positions is allocated at once and
-/// written in place.
+/// written in place. Positions that are not written are zeros.
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
@@ -34,14 +34,19 @@ pub struct KvTail {
 pub(crate) struct LayerCache {
     // `None` only during a write: burn writes in place if a tensor has one owner, and copies the
     // whole cache if it has two.
-    keys: Option<Tensor<4>>, // [batch, n_kv_head, capacity, head_dim]
+    keys: Option<Tensor<4>>, // [batch, n_kv_head, capacity in whole blocks, head_dim]
     values: Option<Tensor<4>>,
 }
+
+/// Number of positions of a block. On a device, a step of one token reads whole blocks, so that the shapes of its
+/// operations, for each of which kernels are chosen and compiled, change once in as many steps.
+const BLOCK: usize = 64;
 
 impl KvCache {
     pub(crate) fn new(config: &GptConfig, batch: usize, capacity: usize, device: &Device) -> Self {
         let (heads, head_dim) = (config.shape.n_kv_head, config.attention.head_dim);
-        let zeros = || Some(Tensor::zeros([batch, heads, capacity, head_dim], device));
+        let positions = capacity.next_multiple_of(BLOCK);
+        let zeros = || Some(Tensor::zeros([batch, heads, positions, head_dim], device));
         let layers = (0..config.shape.n_layer)
             .map(|_| LayerCache { keys: zeros(), values: zeros() })
             .collect();
@@ -60,9 +65,13 @@ impl KvCache {
     ) -> Self {
         let spread = |x: Tensor<4>| {
             let [_, heads, len, head_dim] = x.dims();
-            let rest = Tensor::zeros([batch, heads, capacity - len, head_dim], &x.device());
+            let rest = capacity.next_multiple_of(BLOCK) - len;
             let rows = x.expand([batch, heads, len, head_dim]);
-            if len == capacity { rows.mul_scalar(1.0) } else { Tensor::cat(vec![rows, rest], 2) }
+            if rest == 0 {
+                return rows.mul_scalar(1.0);
+            }
+            let rest = Tensor::zeros([batch, heads, rest, head_dim], &rows.device());
+            Tensor::cat(vec![rows, rest], 2)
         };
         let layers = layers.into_iter().map(|layer| {
             let [keys, values] = layer.map(|x| Some(spread(x)));
@@ -131,7 +140,7 @@ impl KvCache {
             "the positions follow the cache's and fit"
         );
         for (layer, (keys, values)) in self.layers.iter_mut().zip(&tail.layers) {
-            layer.push(keys.clone(), values.clone(), start, start);
+            layer.push(keys.clone(), values.clone(), start, start..end);
         }
         self.last_embedding.clone_from(&tail.last_embedding);
         self.last_tokens.clone_from(&tail.last_tokens);
@@ -203,28 +212,86 @@ impl Caches<'_, '_> {
 }
 
 impl LayerCache {
-    /// Writes keys and values at the positions from `from` on, and returns those of all positions
-    /// from `first` to the last one written.
+    /// Writes keys and values at the positions from `from` on, and returns those at `read`.
     ///
     /// # Shapes
     /// - `k`, `v`: `[batch, n_kv_head, seq, head_dim]`
-    /// - output: two of `[batch, n_kv_head, from + seq - first, head_dim]`
+    /// - output: two of `[batch, n_kv_head, read.len(), head_dim]`
     pub(crate) fn push(
         &mut self,
         k: Tensor<4>,
         v: Tensor<4>,
         from: usize,
-        first: usize,
+        read: Range<usize>,
     ) -> (Tensor<4>, Tensor<4>) {
-        (write(&mut self.keys, k, from, first), write(&mut self.values, v, from, first))
+        (write(&mut self.keys, k, from, read.clone()), write(&mut self.values, v, from, read))
     }
 }
 
-fn write(stored: &mut Option<Tensor<4>>, x: Tensor<4>, from: usize, first: usize) -> Tensor<4> {
+/// The whole blocks that hold `positions`. A cache has memory for them.
+pub(crate) fn blocks(positions: Range<usize>) -> Range<usize> {
+    positions.start / BLOCK * BLOCK..positions.end.next_multiple_of(BLOCK)
+}
+
+fn write(
+    stored: &mut Option<Tensor<4>>,
+    x: Tensor<4>,
+    from: usize,
+    read: Range<usize>,
+) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = x.dims();
     let all = stored.take().expect("a cache is complete between two writes");
     let all = all.slice_assign([0..batch, 0..heads, from..from + seq, 0..head_dim], x);
-    let view = all.clone().slice([0..batch, 0..heads, first..from + seq, 0..head_dim]);
+    let view = all.clone().slice([0..batch, 0..heads, read, 0..head_dim]);
     *stored = Some(all);
     view
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_hooks::{ActivationRecorder, HookPoint};
+
+    use crate::{Era, Gpt, GptShape, Logits, TokenBatch};
+
+    #[test]
+    fn steps_that_read_whole_blocks_are_those_of_a_pass_without_a_cache() {
+        let shape = GptShape {
+            sequence_len: 160,
+            vocab_size: 50,
+            n_layer: 3,
+            n_head: 4,
+            n_kv_head: 2,
+            n_embd: 64,
+        };
+        let mut config = Era::E6.config(shape, None).unwrap();
+        config.layers[0].window = Some(20);
+        config.layers[1].window = Some(70);
+        let device = nanoscope_testing::test_device();
+        let mut gpt = Gpt::random(config, 7, &device);
+        // As on a GPU.
+        gpt.on_host = false;
+        let text: Vec<u32> = (0..150).map(|at| (at * at + 3 * at) % 50).collect();
+        let all = TokenBatch::new(std::slice::from_ref(&text)).unwrap();
+        let expected = gpt.forward(&all, Logits::All, &mut ()).unwrap();
+        let mut cache = gpt.cache(1, text.len());
+
+        for (at, &token) in text.iter().enumerate() {
+            let step = TokenBatch::new(&[vec![token]]).unwrap();
+            let found = if at % 50 == 49 {
+                let mut recorder = ActivationRecorder::new((0..3).map(HookPoint::Pattern));
+                let found = gpt.forward_cached(&step, &mut cache, Logits::Last, &mut recorder);
+                let recorded = recorder.finish().unwrap();
+                for (layer, keys) in [(0, 21), (1, 71), (2, at + 1)] {
+                    let pattern = recorded.get(HookPoint::Pattern(layer)).unwrap();
+                    assert_eq!(pattern.shape(), [1, 4, 1, keys.min(at + 1)], "token {at}");
+                }
+                found
+            } else {
+                gpt.forward_cached(&step, &mut cache, Logits::Last, &mut ())
+            };
+            let expected = expected.clone().slice_dim(1, at..at + 1);
+            let error = (found.unwrap() - expected).abs().max().into_scalar::<f32>();
+            assert!(error < 1e-4, "token {at}: {error}");
+        }
+    }
 }

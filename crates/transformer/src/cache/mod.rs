@@ -3,6 +3,6 @@
 mod kv_cache;
 mod prefix;
 
-pub(crate) use kv_cache::{Caches, LayerCache};
+pub(crate) use kv_cache::{Caches, LayerCache, blocks};
 pub use kv_cache::{KvCache, KvTail};
 pub use prefix::Prefix;
