@@ -1,5 +1,6 @@
 //! From the bytes of files to a model that is served.
 
+use nanoscope::burn::tensor::Device;
 use nanoscope::{Microscope, SaeOptions, WeightDtype};
 use nanoscope_checkpoint::CheckpointError;
 use nanoscope_checkpoint::files::MemoryFolder;
@@ -12,17 +13,17 @@ use crate::files::{Files, find_model};
 /// and a third of the time for a token of the demo went into converting its SAEs.
 const SMALL: usize = 64 << 20;
 
-/// Opens the model in `model` with the SAEs in `saes`, or with those beside it.
+/// Opens the model in `model` on `device` with the SAEs in `saes`, or with those beside it.
 pub(crate) fn open(
+    device: &Device,
     model: &Files,
     saes: Option<&Files>,
     name: String,
     topics: Option<&str>,
 ) -> Result<ServedModel, OpenError> {
-    let device = nanoscope::device("auto")?;
     let folder = model.folder()?;
     let (path, found) = find_model(folder.path())?;
-    let mut scope = Microscope::open(path, &device)?;
+    let mut scope = Microscope::open(path, device)?;
     // The files stay until the indexes have been read.
     let saes: MemoryFolder = match saes {
         Some(saes) => {

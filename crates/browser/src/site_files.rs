@@ -12,8 +12,10 @@ pub fn site_files() -> &'static [(&'static str, &'static str)] {
     files![
         "client/transport.js",
         "site/engine.js",
+        "site/gpu.js",
         "site/loading.js",
         "site/own.js",
+        "site/processor.js",
         "site/rest.js",
         "site/site.css",
         "site/store.js",

@@ -39,6 +39,12 @@ pub enum DeviceError {
         /// The backend's name, which is also its cargo feature.
         name: &'static str,
     },
+    /// The browser gives no access to a GPU.
+    #[error("the browser gives no access to a GPU: {reason}")]
+    NoGpu {
+        /// The reason as wgpu states it.
+        reason: String,
+    },
 }
 
 /// All backends, those for GPUs first.
@@ -69,6 +75,24 @@ pub fn by_name(name: &str) -> Result<Device, DeviceError> {
     open(known).map(|open| open()).ok_or(DeviceError::NotCompiledIn { name: known })
 }
 
+/// Opens the GPU of a browser, which takes the place of [`by_name`]`("wgpu")` there: a browser opens it only
+/// asynchronously.
+///
+/// # Errors
+/// [`DeviceError::NoGpu`] if the browser has no WebGPU, or gives no access to a GPU.
+#[cfg(all(target_arch = "wasm32", feature = "webgpu"))]
+pub async fn of_browser() -> Result<Device, DeviceError> {
+    thread_local! {
+        static OPENED: std::cell::OnceCell<Device> = const { std::cell::OnceCell::new() };
+    }
+    if let Some(device) = OPENED.with(|opened| opened.get().cloned()) {
+        return Ok(device);
+    }
+    let device = Device::wgpu_options().init_async().await;
+    let device = device.map_err(|error| DeviceError::NoGpu { reason: error.to_string() })?;
+    Ok(OPENED.with(|opened| opened.get_or_init(|| device).clone()))
+}
+
 fn open(name: &str) -> Option<fn() -> Device> {
     match name {
         #[cfg(feature = "flex")]
@@ -79,7 +103,7 @@ fn open(name: &str) -> Option<fn() -> Device> {
             #[allow(deprecated)]
             Device::ndarray()
         }),
-        #[cfg(feature = "wgpu")]
+        #[cfg(feature = "webgpu")]
         "wgpu" => Some(|| Device::wgpu(burn::tensor::DeviceKind::default())),
         #[cfg(feature = "cuda")]
         "cuda" => Some(|| Device::cuda(0)),

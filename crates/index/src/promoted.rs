@@ -1,4 +1,5 @@
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::{InterpretableModel, LogitEffect, RuntimeError, logit_effects};
 
 /// Returns the `n` tokens that each of `features` of the SAE at `hook` promotes and suppresses most: its
@@ -24,6 +25,5 @@ pub fn promoted(
         return Ok(vec![nothing; features.len()]);
     };
     let [_, vocab] = effects.dims();
-    let effects = effects.into_data().try_to_vec::<f32>().expect("effects are float32");
-    Ok(effects.chunks_exact(vocab).map(|row| LogitEffect::from_effects(row, n)).collect())
+    Ok(to_host(effects).chunks_exact(vocab).map(|row| LogitEffect::from_effects(row, n)).collect())
 }

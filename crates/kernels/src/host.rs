@@ -1,6 +1,6 @@
 use std::cell::Cell;
 
-use burn::tensor::{DType, Tensor, Transaction};
+use burn::tensor::{DType, Tensor, TensorData, Transaction};
 
 thread_local! {
     static READS: Cell<u64> = const { Cell::new(0) };
@@ -11,7 +11,11 @@ thread_local! {
 /// Numbers that are in the host's memory already, and used by nobody else, are not copied.
 pub fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     count_read();
-    x.into_data_dtype(DType::F32).try_into_vec().expect("the numbers were converted to float32")
+    #[cfg(not(all(target_arch = "wasm32", feature = "webgpu")))]
+    let data = x.into_data();
+    #[cfg(all(target_arch = "wasm32", feature = "webgpu"))]
+    let data = crate::suspend::read(x.into_data_async());
+    data.convert_dtype(DType::F32).try_into_vec().expect("the numbers were converted to float32")
 }
 
 /// Reads several tensors to the host as [`to_host`] does, waiting for the device once.
@@ -24,8 +28,12 @@ pub fn read_together(tensors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
         Err(tensors) => {
             count_read();
             let register = |all: Transaction, x| all.register(float32(x));
-            let all = tensors.into_iter().fold(Transaction::default(), register).execute();
-            let read = |data: burn::tensor::TensorData| data.try_into_vec();
+            let all = tensors.into_iter().fold(Transaction::default(), register);
+            #[cfg(not(all(target_arch = "wasm32", feature = "webgpu")))]
+            let all = all.execute();
+            #[cfg(all(target_arch = "wasm32", feature = "webgpu"))]
+            let all = crate::suspend::read(all.execute_async());
+            let read = |data: TensorData| data.try_into_vec();
             all.into_iter().map(|data| read(data).expect("the numbers are float32")).collect()
         }
     }

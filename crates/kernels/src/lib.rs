@@ -27,6 +27,8 @@ mod simd;
 mod softcap;
 mod sparse;
 mod stored;
+#[cfg(all(target_arch = "wasm32", feature = "webgpu"))]
+mod suspend;
 mod team;
 mod with_gradient;
 

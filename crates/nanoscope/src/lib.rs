@@ -35,6 +35,8 @@ pub use nanoscope_checkpoint::{
     save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
     save_saelens_with_metadata, save_tokenizer,
 };
+#[cfg(all(target_arch = "wasm32", feature = "webgpu"))]
+pub use nanoscope_device::of_browser as device_of_browser;
 pub use nanoscope_device::{DeviceError, available as available_devices, by_name as device};
 pub use nanoscope_hooks::{
     Activation, ActivationCache, ActivationRecorder, HookError, HookPoint, HookRouter, Patch,

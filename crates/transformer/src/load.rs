@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Tensor};
-use nanoscope_kernels::{Matrix, is_host};
+use nanoscope_kernels::{Matrix, is_host, to_host};
 
 use crate::attention::{Attention, ValueEmbed};
 use crate::block::Block;
@@ -273,7 +273,7 @@ impl Weights {
     }
 
     fn numbers(&mut self, name: &str) -> Vec<f32> {
-        self.vector(name).into_data().iter::<f32>().collect()
+        to_host(self.vector(name))
     }
 
     fn scalar(&mut self, name: &str) -> f32 {

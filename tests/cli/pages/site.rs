@@ -74,6 +74,29 @@ fn the_site_has_the_program_the_model_and_a_page_that_loads_them_from_its_own_fo
 }
 
 #[test]
+fn the_program_for_gpus_is_in_the_site_if_it_is_in_the_folder() {
+    let dir = TempDir::new().unwrap();
+    let (browser, site) = (program(dir.path(), b"\0asm cpu"), dir.path().join("site"));
+    let write = || stdout(&["site", "--out", site.to_str().unwrap(), "--browser", &browser]);
+    let manifest =
+        || -> Value { serde_json::from_slice(&fs::read(site.join("site.json")).unwrap()).unwrap() };
+    assert!(!write().contains("GPU"));
+    assert_eq!(manifest()["gpu"], Value::Null);
+
+    let module = Path::new(&browser).join("nanoscope_browser_gpu_bg.wasm");
+    fs::write(&module, b"\0asm gpu").unwrap();
+    let error = failure(&["site", "--out", site.to_str().unwrap(), "--browser", &browser]).0;
+    assert!(error.contains("nanoscope_browser_gpu.js"), "{error}");
+    fs::write(Path::new(&browser).join("nanoscope_browser_gpu.js"), "export {}").unwrap();
+
+    assert!(write().contains("program for GPUs: 0.0 MB, when it is chosen"));
+    let file = manifest()["gpu"]["file"].as_str().unwrap().to_owned();
+    assert_eq!(fs::read(site.join(file)).unwrap(), b"\0asm gpu");
+    let glue = site.join("assets/site/nanoscope_browser_gpu.js");
+    assert_eq!(fs::read_to_string(glue).unwrap(), "export {}");
+}
+
+#[test]
 fn a_site_is_replaced_by_the_next_one_without_files_that_are_no_longer_used() {
     let dir = TempDir::new().unwrap();
     let site = dir.path().join("site");

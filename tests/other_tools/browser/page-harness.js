@@ -57,8 +57,8 @@ export class Harness {
   }
 
   /** Opens a page that records its errors, and its requests to other hosts. `before` is called before it loads. */
-  async open(fragment = "", { at = this.address, done = true, before = async () => {}, ...options } = {}) {
-    const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
+  async open(fragment = "", { at = this.address, browser = this.browser, done = true, before = async () => {}, ...options } = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     const wrong = faults(page, (url) => url.startsWith(at) || /^(data|blob):/.test(url));
@@ -69,11 +69,11 @@ export class Harness {
   }
 }
 
-/** Starts the browser. */
-export function launch() {
+/** Starts the browser, with more flags. */
+export function launch(flags = ["--disable-gpu"]) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+    args: ["--headless", "--no-sandbox", ...flags, "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
   });
 }
 

@@ -8,10 +8,11 @@ import { createServer } from "node:http";
 import { join, normalize, relative } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { HOOK, Harness, PROMPT, SHADED, again, binary, link, overflow, root, violations, written } from "./page-harness.js";
+import { HOOK, Harness, PROMPT, SHADED, again, binary, launch, link, overflow, root, violations, written } from "./page-harness.js";
 
 const program = process.env.NANOSCOPE_BROWSER;
 const skip = program ? false : "NANOSCOPE_BROWSER does not name the program for browsers";
+const skipGpu = skip || (existsSync(join(program, "nanoscope_browser_gpu.js")) ? false : "there is no program for GPUs in NANOSCOPE_BROWSER");
 const harness = new Harness();
 const TYPES = { html: "text/html", js: "text/javascript", css: "text/css", json: "application/json" };
 /** In a subfolder, as on GitHub Pages. */
@@ -138,44 +139,100 @@ test("the other SAEs can be asked for again after a failure", { skip }, async ()
   await context.close();
 });
 
+/** Asserts that a text of `max_tokens` has the tokens and, up to rounding, the features of the native program. */
+async function sameAsNative(page, max_tokens, sampling) {
+  const body = { prompt: PROMPT, stream: true, max_tokens, logprobs: 3, ...sampling, nanoscope: { track: ["all"], top: 8, prompt: true } };
+
+  const [here, there] = [await chunks(page, "/v1/completions", body), await native("/v1/completions", body)];
+
+  const parts = (all) => all.map(({ choices: [choice], nanoscope }) => ({ text: choice?.text, extra: nanoscope ?? choice?.nanoscope, logprob: choice?.logprobs?.token_logprobs?.[0] }));
+  const [ours, theirs] = [parts(here), parts(there)];
+  assert.equal(ours.map(({ text }) => text).join(""), theirs.map(({ text }) => text).join(""));
+  assert.equal(ours.length, theirs.length);
+  let compared = 0;
+  const close = (a, b, what) => assert.ok(Math.abs(a - b) <= 1e-3 * Math.max(1, Math.abs(b)), `${what}: ${a} and ${b}`);
+  const sameFeatures = (a = {}, b = {}, what) => {
+    assert.deepEqual(Object.keys(a), Object.keys(b), what);
+    for (const [hook, found] of Object.entries(a)) {
+      const other = new Map(b[hook].map(([index, value]) => [index, value]));
+      assert.equal(found.length, other.size, what);
+      for (const [index, value] of found) {
+        assert.ok(other.has(index), `${what}: ${hook} #${index} is not among ${[...other.keys()]}`);
+        close(value, other.get(index), `${what}: ${hook} #${index}`);
+        compared += 1;
+      }
+    }
+  };
+  for (const [at, { extra, logprob }] of ours.entries()) {
+    assert.equal(extra?.token_id, theirs[at].extra?.token_id, `token ${at}`);
+    if (logprob !== undefined) close(logprob, theirs[at].logprob, `the log probability of token ${at}`);
+    sameFeatures(extra?.features, theirs[at].extra?.features, `token ${at}`);
+    for (const [nth, token] of (extra?.prompt ?? []).entries()) sameFeatures(token.features, theirs[at].extra.prompt[nth].features, `prompt ${nth}`);
+  }
+  assert.ok(compared > max_tokens * 4 * 6, `${compared} features were compared`);
+}
+
 for (const [kind, sampling] of [["greedy", { temperature: 0 }], ["sampled", { temperature: 0.8, top_k: 50, seed: 11 }]]) {
   test(`a ${kind} text has the tokens and the features of the native program`, { skip }, async () => {
     const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "4" }));
     await loadRest(page);
-    const body = { prompt: PROMPT, stream: true, max_tokens: 96, logprobs: 3, ...sampling, nanoscope: { track: ["all"], top: 8, prompt: true } };
-
-    const [here, there] = [await chunks(page, "/v1/completions", body), await native("/v1/completions", body)];
-
-    const parts = (all) => all.map(({ choices: [choice], nanoscope }) => ({ text: choice?.text, extra: nanoscope ?? choice?.nanoscope, logprob: choice?.logprobs?.token_logprobs?.[0] }));
-    const [ours, theirs] = [parts(here), parts(there)];
-    assert.equal(ours.map(({ text }) => text).join(""), theirs.map(({ text }) => text).join(""));
-    assert.equal(ours.length, theirs.length);
-    let compared = 0;
-    const close = (a, b, what) => assert.ok(Math.abs(a - b) <= 1e-3 * Math.max(1, Math.abs(b)), `${what}: ${a} and ${b}`);
-    const sameFeatures = (a = {}, b = {}, what) => {
-      assert.deepEqual(Object.keys(a), Object.keys(b), what);
-      for (const [hook, found] of Object.entries(a)) {
-        const other = new Map(b[hook].map(([index, value]) => [index, value]));
-        assert.equal(found.length, other.size, what);
-        for (const [index, value] of found) {
-          assert.ok(other.has(index), `${what}: ${hook} #${index} is not among ${[...other.keys()]}`);
-          close(value, other.get(index), `${what}: ${hook} #${index}`);
-          compared += 1;
-        }
-      }
-    };
-    for (const [at, { extra, logprob }] of ours.entries()) {
-      assert.equal(extra?.token_id, theirs[at].extra?.token_id, `token ${at}`);
-      if (logprob !== undefined) close(logprob, theirs[at].logprob, `the log probability of token ${at}`);
-      sameFeatures(extra?.features, theirs[at].extra?.features, `token ${at}`);
-      for (const [nth, token] of (extra?.prompt ?? []).entries()) sameFeatures(token.features, theirs[at].extra.prompt[nth].features, `prompt ${nth}`);
-    }
-    assert.ok(compared > 96 * 4 * 6, `${compared} features were compared`);
-
+    await sameAsNative(page, 96, sampling);
     assert.deepEqual(wrong, []);
     await context.close();
   });
 }
+
+test("on a GPU the text is the same, with features and steering; the CPU is one click away", { skip: skipGpu, timeout: 600_000 }, async () => {
+  // Chromium's WebGPU in software.
+  const browser = await launch(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]);
+  const first = link({ prompt: PROMPT, max_tokens: "8", temperature: "0" });
+  const { page, context, wrong } = await open(first, { browser, before: (page) => page.setDefaultTimeout(300_000) });
+  await loadRest(page);
+  sent.length = 0;
+
+  await page.waitForSelector("#processor:not([hidden])");
+  assert.equal(await page.textContent("#processor"), "Use the GPU");
+  await Promise.all([page.waitForEvent("load"), page.click("#processor")]);
+  assert.match(await title(page), /^demo · 4 layers · 4 SAEs/);
+  assert.equal(await page.textContent("#processor"), "Use the CPU");
+  const { gpu } = JSON.parse(readFileSync(join(harness.folder, "site/site.json"), "utf8"));
+  assert.deepEqual(sent.filter(({ path }) => path.startsWith("files/")), [{ path: gpu.file, bytes: gpu.size }]);
+  await sameAsNative(page, 24, { temperature: 0 });
+  const plain = await written(page);
+  await page.fill("#steer-finder input", "dog");
+  await page.waitForSelector("#steer-finder [role=option]");
+  await again(page, () => page.press("#steer-finder input", "Enter"));
+  assert.equal(await written(page, ".pane.unsteered"), plain);
+  assert.notEqual(await written(page, ".pane.steered"), plain);
+
+  await Promise.all([page.waitForEvent("load"), page.click("#processor")]);
+  assert.match(await title(page), /^demo · 4 layers · 4 SAEs/);
+  assert.equal(await page.textContent("#processor"), "Use the GPU");
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+  await browser.close();
+});
+
+test("without a GPU the switch says so, and a model that was to run on one starts on the CPU", { skip }, async () => {
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "4" }));
+  if (skipGpu) {
+    assert.ok(await page.locator("#processor").isHidden());
+  } else {
+    await page.click("#processor");
+    await page.waitForSelector("#processor:disabled");
+    assert.equal(await page.textContent("#processor"), "No GPU is available");
+  }
+
+  await page.evaluate(() => localStorage.setItem("nanoscope.gpu", "1"));
+  await page.reload();
+  await page.waitForSelector("#lost:not([hidden])");
+  assert.match(await page.textContent("#lost"), /GPU.*The next attempt is without the GPU/s);
+  await page.click("#lost button");
+  assert.match(await title(page), /^demo · 4 layers/);
+
+  await context.close();
+});
 
 test("a word of the story has features, and steering by a search changes the text beside the unsteered one", { skip }, async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT }));

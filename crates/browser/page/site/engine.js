@@ -1,4 +1,5 @@
 // The worker with the model, as the page sees it: requests go in, responses come out.
+import { chooseGpu, isGpuChosen } from "./gpu.js";
 import { failed, progress, ready } from "./loading.js";
 
 /**
@@ -13,8 +14,8 @@ import { failed, progress, ready } from "./loading.js";
 
 /**
  * A model that can be asked. `own` is the name of the user's files. Of the site's `saes`, `rest` are not loaded,
- * which are `bytes` to download.
- * @typedef {{own: string | null, saes: number, rest: number, bytes: number}} Ready
+ * which are `bytes` to download. The model runs on a GPU if `onGpu`, and can if there is a program for it (`hasGpuProgram`) and the browser has one.
+ * @typedef {{own: string | null, saes: number, rest: number, bytes: number, onGpu: boolean, hasGpuProgram: boolean}} Ready
  */
 
 /**
@@ -39,10 +40,12 @@ let lastId = 0;
 function start() {
   started ??= new Promise((resolve, reject) => {
     // The worker starts with the SAEs that the page's address names.
-    worker = new Worker(new URL(`./worker.js${location.hash}`, import.meta.url), { type: "module" });
+    const gpu = isGpuChosen() ? "?gpu" : "";
+    worker = new Worker(new URL(`./worker.js${gpu}${location.hash}`, import.meta.url), { type: "module" });
     /** @param {string} message */
     const stop = (message) => {
-      const error = new Error(message);
+      const error = new Error(gpu ? `${message} The next attempt is without the GPU.` : message);
+      chooseGpu(false);
       failed();
       reject(error);
       end(error);

@@ -1,5 +1,4 @@
 // The page's worker: loads the model, and answers the page's requests with it.
-import init, { Files, Server } from "./nanoscope_browser.js";
 import { forgetOthers, forgetOwn, isMissing, keepOwn, ownFiles, siteFiles } from "./store.js";
 
 /** The address of the page. */
@@ -12,9 +11,15 @@ const BASE = new URL("../../", import.meta.url);
  */
 /** @typedef {import("./store.js").SiteFile} SiteFile */
 /** @typedef {{hook: string, files: SiteFile[]}} SiteSae */
-/** @typedef {{program: SiteFile, name: string, topics: unknown, model: SiteFile[], saes: SiteSae[]}} Manifest */
+/** @typedef {{program: SiteFile, gpu: SiteFile | null, name: string, topics: unknown, model: SiteFile[], saes: SiteSae[]}} Manifest */
+/** @typedef {import("./nanoscope_browser.js").Files} Files */
+/** @typedef {import("./nanoscope_browser.js").Server} Server */
 /** @typedef {{path: string, bytes: Uint8Array}} Loaded */
 
+/** True if the model runs on a GPU. */
+const onGpu = self.location.search === "?gpu";
+/** @type {typeof import("./nanoscope_browser.js")} */
+let program;
 /** @type {Server} */
 let server;
 /** @type {Manifest} */
@@ -47,7 +52,7 @@ const pause = async () => {
 
 /** @param {Loaded[]} loaded */
 function filesOf(loaded) {
-  const files = new Files();
+  const files = new program.Files();
   for (const { path, bytes } of loaded) files.add(path, bytes);
   return files;
 }
@@ -90,11 +95,7 @@ async function openOwn(name, own) {
  * @param {string} [topics]
  */
 function opened(model, saes, name, topics) {
-  try {
-    return Server.open(model, saes, name, topics, pause);
-  } finally {
-    model.free();
-  }
+  return program.Server.open(model, saes, name, topics, pause);
 }
 
 async function start() {
@@ -102,11 +103,14 @@ async function start() {
   if (!response.ok) throw new Error(`The list of this site's files cannot be downloaded (${response.status}).`);
   manifest = await response.json();
   const own = await ownFiles(BASE);
-  const { program, model, saes } = manifest;
+  const { gpu, model, saes } = manifest;
+  const compiled = onGpu ? gpu : manifest.program;
+  if (!compiled) throw new Error("This site has no program for GPUs.");
   const chosen = own ? [] : await chosenSaes();
-  const [first, ...loaded] = await site(own ? [program] : [program, ...model, ...filesIn(chosen)]);
+  const [first, ...loaded] = await site(own ? [compiled] : [compiled, ...model, ...filesIn(chosen)]);
   tell({ kind: "starting" });
-  await init({ module_or_path: first.bytes });
+  program = await import(onGpu ? "./nanoscope_browser_gpu.js" : "./nanoscope_browser.js");
+  await program.default({ module_or_path: first.bytes });
   if (own) {
     try {
       server = await openOwn(own.name, own.files);
@@ -117,8 +121,8 @@ async function start() {
       throw new Error(`${own.name} can no longer be opened, and was removed from this browser: ${words(error)}`);
     }
   }
-  server = opened(filesOf(loaded), undefined, manifest.name, JSON.stringify(manifest.topics));
-  await forgetOthers([program, ...model, ...filesIn(saes)], BASE);
+  server = await opened(filesOf(loaded), undefined, manifest.name, JSON.stringify(manifest.topics));
+  await forgetOthers([manifest.program, ...(gpu ? [gpu] : []), ...model, ...filesIn(saes)], BASE);
   return null;
 }
 
@@ -172,7 +176,8 @@ const broken = (error) => tell({ kind: "broken", message: `The model in this pag
 const ready = start();
 ready.then((own) => {
   const bytes = filesIn(rest).reduce((sum, { size }) => sum + size, 0);
-  tell({ kind: "ready", own, saes: own ? 0 : manifest.saes.length, rest: rest.length, bytes });
+  const hasGpuProgram = manifest.gpu !== null;
+  tell({ kind: "ready", own, saes: own ? 0 : manifest.saes.length, rest: rest.length, bytes, onGpu, hasGpuProgram });
 }, (error) => tell({ kind: "failed", message: words(error) }));
 
 self.addEventListener("message", async ({ data }) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
-use nanoscope_kernels::is_host;
+use nanoscope_kernels::{is_host, to_host};
 use nanoscope_sae::{
     GateWeights, MagnitudeWeights, Normalization, Sae, SaeConfig, SaeError, SaeWeights,
 };
@@ -320,7 +320,7 @@ impl SaeFile {
         let sae = match &self.postprocess {
             Postprocess::None => new(weights),
             Postprocess::FoldDecoderNorm => new(weights).and_then(|sae| {
-                let off = (sae.decoder_norms() - 1.0).abs().max().into_scalar::<f32>();
+                let off = to_host((sae.decoder_norms() - 1.0).abs().max())[0];
                 if off <= NORM_TOLERANCE { Ok(sae) } else { sae.fold_w_dec_norm() }
             }),
             Postprocess::RescaleByDecoderNorm => {
@@ -359,13 +359,12 @@ impl SaeFile {
     fn check_fits(&self, sae: &Sae, dtype: WeightDtype) -> Result<(), CheckpointError> {
         let SaeWeights { w_enc, b_enc, w_dec, threshold, .. } = sae.weights();
         let changed = [
-            (Weight::WEnc, Some(w_enc.into_data()), dtype),
-            (Weight::BEnc, Some(b_enc.into_data()), WeightDtype::F32),
-            (Weight::WDec, Some(w_dec.into_data()), dtype),
-            (Weight::Threshold, threshold.map(Tensor::into_data), WeightDtype::F32),
+            (Weight::WEnc, to_host(w_enc), dtype),
+            (Weight::BEnc, to_host(b_enc), WeightDtype::F32),
+            (Weight::WDec, to_host(w_dec), dtype),
+            (Weight::Threshold, threshold.map(to_host).unwrap_or_default(), WeightDtype::F32),
         ];
-        for (weight, data, dtype) in changed {
-            let values: Vec<f32> = data.iter().flat_map(TensorData::iter::<f32>).collect();
+        for (weight, values, dtype) in changed {
             if let Some(at) = dtype.first_not_finite(&values) {
                 let name = self.stored(weight).name().unwrap_or("threshold");
                 return Err(self.file.not_finite(name, at));

@@ -23,6 +23,11 @@ The program for browsers is built from the sources, once for each version:
   cargo build --profile wasm -p nanoscope-browser --target wasm32-unknown-unknown
   wasm-bindgen --target web --remove-name-section --out-dir target/browser \\
       target/wasm32-unknown-unknown/wasm/nanoscope_browser.wasm
+The program that runs on a GPU by WebGPU, where a browser has one, is optional:
+  cargo build --profile wasm -p nanoscope-browser --target wasm32-unknown-unknown \\
+      --no-default-features --features webgpu
+  wasm-bindgen --target web --remove-name-section --out-dir target/browser \\
+      --out-name nanoscope_browser_gpu target/wasm32-unknown-unknown/wasm/nanoscope_browser.wasm
 A binary that was built with `--features site` and this folder's absolute path in NANOSCOPE_BROWSER
 contains it, and needs no --browser.")]
 pub(crate) struct SiteArgs {

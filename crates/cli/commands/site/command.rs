@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::SiteArgs;
 use super::pages::pages;
-use super::program::program;
+use super::program::{CPU, GPU, Program, programs};
 use super::store::{self, SiteFile, store};
 use crate::demo;
 use crate::preflight::output_folder;
@@ -29,6 +29,8 @@ struct Manifest {
     name: &'static str,
     topics: Vec<Topic>,
     program: SiteFile,
+    /// The program that runs on a GPU, downloaded by those who choose it.
+    gpu: Option<SiteFile>,
     model: Vec<SiteFile>,
     /// The page starts with the first, and loads the others when they are asked for.
     saes: Vec<SiteSae>,
@@ -44,7 +46,7 @@ struct SiteSae {
 pub(crate) fn site(args: &SiteArgs) -> Result<()> {
     let out = output_folder(&args.out)?;
     check_output_folder(&out, is_ours)?;
-    let program = program(args.browser.as_deref())?;
+    let (cpu, gpu) = programs(args.browser.as_deref())?;
     let pages = pages()?;
     let write = |path: &str, bytes: &[u8]| write_file(&out.join(path), bytes);
 
@@ -65,9 +67,13 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
     saes.reverse();
     let (name, topics, format) = ("demo", demo::topics()?, FORMAT);
     let version = env!("CARGO_PKG_VERSION");
-    let compiled = store(&out, "program.wasm", &program.wasm)?;
-    let manifest = Manifest { format, version, name, topics, program: compiled, model, saes };
-    write("assets/site/nanoscope_browser.js", program.glue.as_bytes())?;
+    let compiled = |program: &Program, name: &str| {
+        write(&format!("assets/site/{name}.js"), program.glue.as_bytes())?;
+        store(&out, "program.wasm", &program.wasm)
+    };
+    let program = compiled(&cpu, CPU)?;
+    let gpu = gpu.map(|gpu| compiled(&gpu, GPU)).transpose()?;
+    let manifest = Manifest { format, version, name, topics, program, gpu, model, saes };
     // The front page last, so that it never loads a file that is not there.
     let (front, assets): (Vec<_>, Vec<_>) =
         pages.into_iter().partition(|(path, _)| path == "index.html");
@@ -89,15 +95,19 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
         [&manifest.program].into_iter().chain(&manifest.model).chain(first)
     };
     let others = || manifest.saes.iter().skip(1).flat_map(|sae| &sae.files);
-    store::remove_others(&out, at_once().chain(others()))?;
+    store::remove_others(&out, at_once().chain(others()).chain(&manifest.gpu))?;
 
     let sum =
         |files: &mut dyn Iterator<Item = &SiteFile>| files.map(|file| file.size).sum::<usize>();
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    let on_gpu = manifest.gpu.as_ref().map(|gpu| {
+        format!("  program for GPUs: {:.1} MB, when it is chosen\n", megabytes(gpu.size))
+    });
+    let on_gpu = on_gpu.unwrap_or_default();
     writeln!(
         std::io::stdout(),
         "{}\n  download: {:.1} MB (program {:.1}, model {:.1}, one SAE {:.1}, page {:.1} before compression)\n  \
-         other SAEs: {:.1} MB, when they are asked for\n  \
+         other SAEs: {:.1} MB, when they are asked for\n{}  \
          to try it: python3 -m http.server --directory {}",
         out.display(),
         megabytes(sum(&mut at_once()) + text),
@@ -106,6 +116,7 @@ pub(crate) fn site(args: &SiteArgs) -> Result<()> {
         megabytes(sum(&mut manifest.saes.iter().take(1).flat_map(|sae| &sae.files))),
         megabytes(text),
         megabytes(sum(&mut others())),
+        on_gpu,
         out.display(),
     )?;
     Ok(())

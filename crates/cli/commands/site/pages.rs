@@ -32,6 +32,7 @@ fn index(page: &str) -> Result<String> {
             "<link rel=\"stylesheet\" href=\"assets/site/site.css\">\n\
              <script type=\"module\" src=\"assets/site/own.js\"></script>\n\
              <script type=\"module\" src=\"assets/site/rest.js\"></script>\n\
+             <script type=\"module\" src=\"assets/site/processor.js\"></script>\n\
              <script type=\"module\" src=\"assets/main.js\">",
         ),
         ("No answer from the server", "The model cannot be used"),

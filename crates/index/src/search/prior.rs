@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::activation::softmax;
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::{
     Batch, Generation, InterpretableModel, Plan, RuntimeError, Sampling, Step,
 };
@@ -31,8 +32,7 @@ pub(super) fn prior(model: &InterpretableModel, start: u32) -> Result<Vec<f32>, 
     let mut positions = 0;
     for text in &texts {
         let logits = model.run(&TokenBatch::new(std::slice::from_ref(text))?, &Plan::new())?.logits;
-        let of_text = softmax(logits.squeeze_dim::<2>(0), 1).sum_dim(0).into_data();
-        let of_text = of_text.try_to_vec::<f32>().expect("probabilities are float32");
+        let of_text = to_host(softmax(logits.squeeze_dim::<2>(0), 1).sum_dim(0));
         positions += text.len();
         match &mut sum {
             Some(sum) => sum.iter_mut().zip(of_text).for_each(|(sum, p)| *sum += p),

@@ -1,6 +1,7 @@
 //! The features that write a word when they are turned up.
 
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::{read_together, to_host};
 use nanoscope_runtime::{InterpretableModel, RuntimeError, logit_effects, logit_effects_on};
 use rayon::prelude::*;
 
@@ -57,8 +58,8 @@ pub(super) fn promoters(
             return Ok(Vec::new());
         };
         let norms = directions.square().sum_dim(1).sqrt();
-        let effects = (effects / (norms + f32::MIN_POSITIVE)).max_dim(1).into_data();
-        let effects = effects.iter::<f32>().map(|e| if e.is_finite() { e } else { f32::MIN });
+        let effects = to_host((effects / (norms + f32::MIN_POSITIVE)).max_dim(1));
+        let effects = effects.into_iter().map(|e| if e.is_finite() { e } else { f32::MIN });
         best.extend((start as u32..).zip(effects));
     }
     let shape = &model.gpt().config().shape;
@@ -69,14 +70,14 @@ pub(super) fn promoters(
 
     let features: Vec<usize> = best.iter().map(|&(feature, _)| feature as usize).collect();
     let directions = sae.directions(&features).map_err(refused)?;
-    let norms = directions.clone().square().sum_dim(1).sqrt().into_data();
+    let norms = directions.clone().square().sum_dim(1).sqrt();
     let Ok(effects) = logit_effects(model.gpt(), write, directions) else {
         return Ok(Vec::new());
     };
-    let effects = effects.into_data().try_to_vec::<f32>().expect("effects are float32");
+    let read = read_together(vec![effects.flatten(0, 1), norms.flatten(0, 1)]);
+    let [effects, norms] = <[_; 2]>::try_from(read).expect("both were read");
     let unsteered: f32 = word.ids.iter().map(|&id| prior[id as usize]).sum();
     let strength = share * (shape.n_embd as f32).sqrt() * reach(hook, shape.n_layer);
-    let norms: Vec<f32> = norms.iter::<f32>().collect();
     let rows = effects.par_chunks_exact(prior.len()).zip(&features).zip(&norms);
     let promoter = |((row, &feature), &norm): ((&[f32], &usize), &f32)| {
         let scale = strength / norm;

@@ -1,4 +1,5 @@
 use burn::tensor::activation::log_softmax;
+use nanoscope_kernels::to_host;
 use nanoscope_transformer::{Logits, TokenBatch};
 
 use crate::error::RuntimeError;
@@ -75,8 +76,7 @@ impl InterpretableModel {
                 .forward_cached(&batch, &mut cache, Logits::All, &mut ())?
                 .squeeze_dim::<2>(0);
             let [_, vocab] = logits.dims();
-            let log_probs = log_softmax(logits, 1).into_data();
-            let log_probs = log_probs.try_to_vec::<f32>().expect("logits are float32");
+            let log_probs = to_host(log_softmax(logits, 1));
             for (row, position) in log_probs.chunks_exact(vocab).zip(start + 1..) {
                 if position < from {
                     continue;

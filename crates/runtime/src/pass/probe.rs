@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{HookPoint, HookRouter};
+use nanoscope_kernels::to_host;
 use nanoscope_transformer::{Gpt, TokenBatch};
 
 use crate::pass::checked_plan::CheckedPlan;
@@ -45,13 +46,13 @@ impl HookRouter for Probe {
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
         if self.first.is_none() {
             let dims = x.dims();
-            let values = x.clone().into_data();
+            let values = to_host(x.clone());
             // Scores of masked keys are -inf.
             let is_masked = |value: f32| {
                 matches!(point, HookPoint::AttnScores(_)) && value == f32::NEG_INFINITY
             };
             let bad = |value: f32| !value.is_finite() && !is_masked(value);
-            self.first = values.iter::<f32>().position(bad).map(|index| {
+            self.first = values.iter().copied().position(bad).map(|index| {
                 let per_query = matches!(point, HookPoint::Pattern(_) | HookPoint::AttnScores(_));
                 let [row, position] = place(&dims, per_query, index);
                 NonFinite { at: NonFiniteAt::Activation(point), row, position }

@@ -137,7 +137,11 @@ impl<'s> Worker<'s> {
     /// As [`run`](Self::run), and waits for `pause` after each step, in which the thread does other work.
     pub(crate) async fn run_with_pauses(mut self, pause: impl AsyncFn()) {
         while let Some(arrivals) = self.shared.next_arrivals(self.is_idle()).await {
-            self.round(arrivals);
+            {
+                #[cfg(target_arch = "wasm32")]
+                let _turn = crate::platform::turn().await;
+                self.round(arrivals);
+            }
             pause().await;
         }
         self.end_all();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::response::Response;
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::Plan;
 use nanoscope_sae::SparseFeatures;
 use serde::{Deserialize, Serialize};
@@ -179,7 +180,8 @@ fn projections(
 ) -> Result<Vec<f32>, ApiError> {
     let run = served.model.run(&prompt.batch()?, &Plan::new().capture(hook));
     let run = run.map_err(|error| ApiError::from_error(&error))?;
-    let activations = run.captured.get(hook).expect("the activation was captured").to_vec();
+    let activation = run.captured.get(hook).expect("the activation was captured");
+    let activations = to_host(activation.tensor::<3>());
     let project = |row: &[f32]| {
         let sum: f64 = row.iter().zip(vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
         sum as f32
