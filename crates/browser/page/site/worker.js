@@ -116,6 +116,8 @@ async function start() {
       server = await openOwn(own.name, own.files);
       return own.name;
     } catch (error) {
+      // The next attempt, on the CPU, tells whether the files or the GPU are the reason.
+      if (onGpu) throw error;
       // They could be opened before, so the site has changed.
       await forgetOwn();
       throw new Error(`${own.name} can no longer be opened, and was removed from this browser: ${words(error)}`);
