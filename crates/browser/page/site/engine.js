@@ -14,7 +14,8 @@ import { failed, progress, ready } from "./loading.js";
 
 /**
  * A model that can be asked. `own` is the name of the user's files. Of the site's `saes`, `rest` are not loaded,
- * which are `bytes` to download. The model runs on a GPU if `onGpu`, and can if there is a program for it (`hasGpuProgram`) and the browser has one.
+ * which are `bytes` to download. The model runs on a GPU if `onGpu`; the site has a program for that if
+ * `hasGpuProgram`.
  * @typedef {{own: string | null, saes: number, rest: number, bytes: number, onGpu: boolean, hasGpuProgram: boolean}} Ready
  */
 

@@ -29,7 +29,7 @@ The program that runs on a GPU by WebGPU, where a browser has one, is optional:
   wasm-bindgen --target web --remove-name-section --out-dir target/browser \\
       --out-name nanoscope_browser_gpu target/wasm32-unknown-unknown/wasm/nanoscope_browser.wasm
 A binary that was built with `--features site` and this folder's absolute path in NANOSCOPE_BROWSER
-contains it, and needs no --browser.")]
+contains the program for CPUs, and needs no --browser.")]
 pub(crate) struct SiteArgs {
     /// The folder to write: new, empty, or one that this command wrote
     #[arg(long, value_name = "DIR")]
