@@ -94,8 +94,7 @@ impl Attention {
         let q = q * self.config.score_scale;
         let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
 
-        let is_watched = watched(layer).into_iter().any(|point| router.wants(point));
-        let newest = seq == 1 && !caches.0.is_empty() && !is_watched;
+        let newest = seq == 1 && !caches.0.is_empty() && !is_watched(layer, router);
         let z = if newest && pass.on_host && has_kernels(&q) {
             self.attend_newest([q, k, v], layer, &pass.masks, caches)
         } else if let [masks] = pass.masks.as_mut_slice() {
@@ -194,8 +193,7 @@ impl Attention {
         let (k, v) = match cache {
             // A hook sees no keys but those of the pass.
             Some(cache) => {
-                let is_watched = watched(layer).into_iter().any(|point| router.wants(point));
-                if masks.in_blocks && !is_watched {
+                if masks.in_blocks && !is_watched(layer, router) {
                     read = blocks(read);
                 }
                 cache.push(k, v, masks.offset, read.clone())
@@ -234,9 +232,11 @@ impl Attention {
     }
 }
 
-/// The hook points between queries and weighted values.
-fn watched(layer: usize) -> [HookPoint; 2] {
+/// Returns whether a hook sees what is between queries and weighted values.
+fn is_watched(layer: usize, router: &impl HookRouter) -> bool {
     [HookPoint::AttnScores(layer), HookPoint::Pattern(layer)]
+        .into_iter()
+        .any(|point| router.wants(point))
 }
 
 /// Routes the scores with −∞ in place of [`HIDDEN`], as `TransformerLens` has them.
