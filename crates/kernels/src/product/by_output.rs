@@ -119,13 +119,17 @@ impl<W: Stored> ByOutput<'_, '_, W> {
             let words = W::words(&w[..whole]).expect("rows begin at a word");
             // Two vectors per row, so that an addition does not wait for the one before.
             let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-            for (at, &words) in S::as_simd_u32s(words).0.iter().enumerate() {
+            let mut x_words = by_word.map(|x| x.chunks_exact(W::PER_WORD));
+            for &words in S::as_simd_u32s(words).0 {
+                // Slices of a known length, whose places are not checked one by one.
+                let x: [&[S::f32s]; ROWS] = std::array::from_fn(|row| {
+                    x_words[row].next().expect("there is an input for each number")
+                });
                 for part in 0..W::PER_WORD {
                     let weights = W::unpack(simd, words, part);
                     for row in 0..ROWS {
-                        let x = by_word[row][at * W::PER_WORD + part];
                         let sum = &mut sums[row][part % 2];
-                        *sum = simd.mul_add_e_f32s(x, weights, *sum);
+                        *sum = simd.mul_add_e_f32s(x[row][part], weights, *sum);
                     }
                 }
             }
