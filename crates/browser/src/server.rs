@@ -35,8 +35,8 @@ macro_rules! exports {
         impl Server {
             /// Opens the model in `model` with the SAEs in `saes`, or with those beside it. `topics` is JSON.
             ///
-            /// `pause` is called after each token and returns a promise. The next token waits for it, so that the
-            /// worker can read its messages.
+            /// `pause` is called after each token. If it returns a promise, the next token waits for it, so that the
+            /// worker can read its messages and send the tokens.
             ///
             /// # Errors
             /// [`OpenError`] if there is no model, a file is broken, an SAE does not fit the model, or the browser
@@ -61,7 +61,8 @@ macro_rules! exports {
 
         #[wasm_bindgen]
         impl Answer {
-            /// Waits for the next piece of the body; nothing after the last.
+            /// Waits for the next piece of the body, which includes those that have come after it; nothing after
+            /// the last.
             $(#[wasm_bindgen($attribute)])?
             pub async fn next(&mut self) -> Option<Vec<u8>> {
                 self.answer.next().await.map(Into::into)

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use axum::response::Response;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -51,6 +52,7 @@ pub struct TextWorker(IdleWorker);
 #[derive(Debug)]
 pub struct InProcessAnswer {
     response: Response,
+    has_ended: bool,
 }
 
 impl InProcess {
@@ -79,7 +81,7 @@ impl InProcess {
             },
             Err(error) => axum::response::IntoResponse::into_response(ApiError::from_error(&error)),
         };
-        InProcessAnswer { response }
+        InProcessAnswer { response, has_ended: false }
     }
 }
 
@@ -108,15 +110,30 @@ impl InProcessAnswer {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// Waits for the next piece of the body; `None` after the last.
+    /// Waits for the next piece of the body, which includes those that have come after it; `None` after the last.
     pub async fn next(&mut self) -> Option<Bytes> {
-        loop {
+        let mut piece = Vec::from(self.frame().await?);
+        while let Some(Some(more)) = self.frame().now_or_never() {
+            piece.extend_from_slice(&more);
+        }
+        Some(piece.into())
+    }
+
+    /// Waits for the next frame of the body that has data.
+    async fn frame(&mut self) -> Option<Bytes> {
+        while !self.has_ended {
             // A body of this process cannot break off.
-            let frame = self.response.body_mut().frame().await?.ok()?;
-            if let Ok(piece) = frame.into_data() {
-                return Some(piece);
+            match self.response.body_mut().frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(piece) = frame.into_data() {
+                        return Some(piece);
+                    }
+                }
+                // A body must not be asked again after its end.
+                _ => self.has_ended = true,
             }
         }
+        None
     }
 }
 

@@ -31,7 +31,7 @@ const open = new Set();
 const tell = (message, transfer = []) => self.postMessage(message, { transfer });
 const words = (/** @type {unknown} */ error) => (error instanceof Error ? error.message : String(error));
 
-/** Time between two looks at the page's messages, in ms. Tokens are sent at once all the same. */
+/** Time between two looks at the page's messages, in ms. The tokens of this time are sent together. */
 const LOOK = 10;
 let looked = 0;
 // A message to itself comes after those of the page that are waiting.
@@ -42,9 +42,9 @@ channel.port1.onmessage = () => {
   looked = performance.now();
   waiting.shift()?.();
 };
-const pause = async () => {
-  if (performance.now() - looked < LOOK) return;
-  await new Promise((/** @type {(value: void) => void} */ resolve) => {
+const pause = () => {
+  if (performance.now() - looked < LOOK) return undefined;
+  return new Promise((/** @type {(value: void) => void} */ resolve) => {
     waiting.push(resolve);
     channel.port2.postMessage(null);
   });
