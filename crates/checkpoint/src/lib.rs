@@ -92,6 +92,6 @@ pub use steering_vector::load_vector;
 pub use tokenizer::{load_tokenizer, load_tokenizer_for, save_tokenizer};
 pub use write::{
     OutputFile, TemporaryFolder, check_folder, check_output_folder, check_writable,
-    folder_behind_links, is_stdout, save_tensors, save_tensors_through, without_temporaries,
-    write_atomically, write_through,
+    folder_behind_links, is_stdout, is_temporary, save_tensors, save_tensors_through,
+    without_temporaries, write_atomically, write_through,
 };

@@ -42,7 +42,8 @@ impl LastFired {
 
 /// Resamples the `dead` features: each one's encoder and decoder rows are set to the direction of a
 /// badly reconstructed activation, drawn with probability proportional to its squared error, and
-/// its Adam state is reset (Bricken et al. 2023, "neuron resampling").
+/// its Adam state is reset (Bricken et al. 2023, "neuron resampling"). Returns false, and changes nothing, if every
+/// reconstruction is perfect.
 ///
 /// # Shapes
 /// - `x`: `[rows, d_in]` row-major
@@ -54,11 +55,10 @@ pub(crate) fn resample(
     x: &[f32],
     errors: &[f32],
     random: &mut ChaCha8Rng,
-) {
+) -> bool {
     let [d_sae, d_in] = parameters.get(Weight::Encoder).dims();
     let weights = errors.iter().map(|error| f64::from(*error).powi(2));
-    // Every reconstruction is perfect: there is nothing to learn.
-    let Ok(draw) = WeightedIndex::new(weights) else { return };
+    let Ok(draw) = WeightedIndex::new(weights) else { return false };
     let b_dec = download(parameters.get(Weight::DecoderBias));
     let decoder = download(parameters.get(Weight::Decoder));
     let encoder = download(parameters.get(Weight::Encoder));
@@ -120,6 +120,7 @@ pub(crate) fn resample(
         put(&mut adam.mean, &zero);
         put(&mut adam.square, &zero);
     }
+    true
 }
 
 #[cfg(test)]
@@ -154,14 +155,14 @@ mod tests {
         ])
     }
 
-    fn resampled(errors: &[f32]) -> (Parameters, Adam) {
+    fn resampled(errors: &[f32]) -> (bool, Parameters, Adam) {
         let mut parameters = weights();
         let ones = filled([&[1.0; 6], &[1.0; 3], &[1.0; 6], &[1.0; 2], &[1.0; 3]]);
         let mut adam = Adam { mean: ones.clone(), square: ones };
         let mut random = ChaCha8Rng::seed_from_u64(0);
         let x = [1.0, 1.0, 3.0, 4.0];
-        resample(&mut parameters, &mut adam, &[1], &x, errors, &mut random);
-        (parameters, adam)
+        let changed = resample(&mut parameters, &mut adam, &[1], &x, errors, &mut random);
+        (changed, parameters, adam)
     }
 
     fn numbers(parameters: &Parameters, part: Weight) -> Vec<f32> {
@@ -170,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_dead_feature_starts_anew_at_what_is_reconstructed_badly_and_the_others_stay() {
-        let (found, adam) = resampled(&[0.0, 5.0]);
+        let (changed, found, adam) = resampled(&[0.0, 5.0]);
+        assert!(changed);
 
         // The second activation minus b_dec is (0, 4); a fifth of the mean norm 3 is 0.6.
         let encoder = numbers(&found, Weight::Encoder);
@@ -191,7 +193,8 @@ mod tests {
 
     #[test]
     fn where_all_is_reconstructed_nothing_starts_anew() {
-        let (found, adam) = resampled(&[0.0, 0.0]);
+        let (changed, found, adam) = resampled(&[0.0, 0.0]);
+        assert!(!changed);
 
         assert_eq!(numbers(&found, Weight::Encoder), numbers(&weights(), Weight::Encoder));
         assert_eq!(numbers(&adam.mean, Weight::Encoder), [1.0; 6]);

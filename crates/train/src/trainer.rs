@@ -7,7 +7,7 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::adam::Adam;
 use crate::dead_features::{LastFired, resample};
-use crate::parameters::{Parameters, Weight};
+use crate::parameters::{Parameters, Weight, download};
 use crate::pass::{self, Dense, Keep, Pass, Selected};
 use crate::recipe::{Method, Recipe};
 use crate::simd::square;
@@ -227,18 +227,21 @@ impl Trainer {
         // A separate stream for each step, so that the draws do not depend on earlier ones.
         let mut random = ChaCha8Rng::seed_from_u64(self.recipe.seed);
         random.set_stream(self.steps);
-        resample(&mut self.parameters, &mut self.adam, &dead, x, errors, &mut random);
-        for feature in dead {
-            self.fired.last[feature as usize] = self.steps;
+        if resample(&mut self.parameters, &mut self.adam, &dead, x, errors, &mut random) {
+            for feature in dead {
+                self.fired.last[feature as usize] = self.steps;
+            }
         }
     }
 }
 
 /// Norm of all tensors together.
 fn norm(parameters: &Parameters) -> f64 {
-    let squares = parameters
-        .iter()
-        .map(|(_, tensor)| f64::from(tensor.clone().square().sum().into_scalar::<f32>()));
+    // Row by row: burn sums a large tensor in an order that depends on the threads.
+    let squares = parameters.iter().map(|(_, tensor)| {
+        let rows = download(tensor.clone().square().sum_dim(1));
+        rows.into_iter().map(f64::from).sum::<f64>()
+    });
     squares.sum::<f64>().sqrt()
 }
 
@@ -269,7 +272,7 @@ fn variance(x: &[f32], d_in: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::{download, upload};
+    use crate::parameters::upload;
     use crate::{AuxK, DeadFeatures, Optimizer};
 
     /// Returns after which of ten steps feature 0 was resampled. The last two steps decay, feature
@@ -295,6 +298,19 @@ mod tests {
             }
         }
         after
+    }
+
+    #[test]
+    fn the_norm_of_large_gradients_does_not_depend_on_the_number_of_threads() {
+        let shape = [2100, 2048];
+        let numbers = (0..shape[0] * shape[1]).map(|at| (at as f32 * 0.37).sin()).collect();
+        let gradients = upload(numbers, shape, &nanoscope_testing::test_device());
+        let gradients = Parameters::new([(Weight::Encoder, gradients)]);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| norm(&gradients))
+        };
+        assert_eq!([on(2), on(3), on(5)], [on(1); 3]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ fn assert_whole(run: &Path) {
         // A file gets its name when it is complete, or with the folder that it was written to.
         let unfinished = entry.strip_prefix(run).unwrap().components().any(|part| {
             let part = part.as_os_str().to_string_lossy();
-            part.starts_with(".unfinished-") || part.starts_with(".tmp")
+            part.starts_with(".unfinished-") || part.starts_with(".nanoscope-tmp-")
         });
         if unfinished {
             continue;

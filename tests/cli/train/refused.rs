@@ -11,6 +11,20 @@ fn error(scratch: &Scratch, flags: &[&str]) -> (String, i32) {
 }
 
 #[test]
+fn a_hidden_folder_of_the_users_is_neither_overlooked_nor_removed() {
+    let scratch = Scratch::new();
+    let notes = scratch.path("run/.tmp_notes/notes.txt");
+    std::fs::create_dir_all(notes.parent().unwrap()).unwrap();
+    std::fs::write(&notes, "mine").unwrap();
+
+    let (error, code) = error(&scratch, &[]);
+
+    assert!(error.contains("is not empty"), "{error}");
+    assert_eq!(code, 1);
+    assert_eq!(std::fs::read(&notes).unwrap(), b"mine");
+}
+
+#[test]
 fn flags_and_keys_that_mean_nothing_are_refused_before_anything_is_written() {
     let scratch = Scratch::new();
     let config = |text: &str| {

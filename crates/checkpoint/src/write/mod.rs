@@ -21,7 +21,7 @@ pub(crate) use output_folder::OutputFolder;
 pub use output_folder::check_output_folder;
 use safetensors_file::write_safetensors;
 pub(crate) use temporary::TemporaryFile;
-pub use temporary::{TemporaryFolder, check_folder, without_temporaries};
+pub use temporary::{TemporaryFolder, check_folder, is_temporary, without_temporaries};
 
 /// Writes `bytes` to the output `path`.
 ///

@@ -1,6 +1,7 @@
 //! Temporary files and folders, which are deleted when a signal ends the process.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,14 @@ pub fn without_temporaries<T>(then: impl FnOnce() -> T) -> T {
 fn delete(path: &Path) {
     // A file that cannot be deleted now stays; there is nobody to report it to.
     let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
+/// The beginning of the names of temporary files and folders.
+const PREFIX: &str = ".nanoscope-tmp-";
+
+/// Returns whether `name` is that of a temporary file or folder of this crate, which a killed process leaves behind.
+pub fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
 }
 
 /// The paths of the temporary files and folders that exist.
@@ -162,6 +171,7 @@ impl Drop for Listed {
 #[cfg_attr(not(unix), allow(unused_variables, unused_mut))]
 fn builder(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
+    builder.prefix(PREFIX);
     #[cfg(unix)]
     {
         // Temporary files are private by default, but these become ordinary ones. The umask of the
@@ -187,6 +197,7 @@ mod tests {
         fs::write(folder.path().join("inside"), "").unwrap();
         let finished = TemporaryFile::create(dir.path()).unwrap();
         assert_eq!(listed().len(), 3);
+        assert!(listed().iter().all(|path| is_temporary(path.file_name().unwrap())));
 
         finished.persist(&dir.path().join("finished")).unwrap();
         assert_eq!(listed().len(), 2);

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use nanoscope_checkpoint::{CheckpointError, python_json};
+use nanoscope_checkpoint::{CheckpointError, is_temporary, python_json};
 
 use super::config::RunConfig;
 use super::config_error::ConfigError;
@@ -31,8 +31,6 @@ const LOCK: &str = "lock";
 const STEPS: &str = "recipe.steps";
 /// Depth of the folder tree: SAEs are in `HOOK/best`.
 const MAX_DEPTH: usize = 2;
-/// Name prefix of temporary files written by `nanoscope_checkpoint`; tempfile's default.
-const TEMPORARY: &str = ".tmp";
 
 impl RunFolder {
     /// Creates a new folder at `dir`. The configuration is written to it only when the
@@ -107,7 +105,7 @@ impl RunFolder {
         };
         for entry in entries {
             let name = entry.map_err(io)?.file_name();
-            if name != LOCK && !name.to_string_lossy().starts_with(TEMPORARY) {
+            if name != LOCK && !is_temporary(&name) {
                 let is_run = dir.join(CONFIG).is_file();
                 return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run });
             }
@@ -222,12 +220,12 @@ fn clear_temporary(dir: &Path, deep: usize) -> Result<(), RunError> {
     for entry in fs::read_dir(dir).map_err(io)? {
         let entry = entry.map_err(io)?;
         let (kind, path) = (entry.file_type().map_err(io)?, entry.path());
-        let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
-        if kind.is_dir() && is_temporary {
+        let is_ours = is_temporary(&entry.file_name());
+        if kind.is_dir() && is_ours {
             fs::remove_dir_all(&path).map_err(|source| RunError::io(path, source))?;
         } else if kind.is_dir() && deep > 0 {
             clear_temporary(&path, deep - 1)?;
-        } else if kind.is_file() && is_temporary {
+        } else if kind.is_file() && is_ours {
             fs::remove_file(&path).map_err(|source| RunError::io(path, source))?;
         }
     }

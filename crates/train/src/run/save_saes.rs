@@ -13,7 +13,7 @@ use nanoscope_sae::{Architecture, Sae};
 use super::checkpoints::StoredTensor;
 use super::run_error::RunError;
 
-/// Which SAE of a run: the best, or that of the final step.
+/// An SAE of a run: the best, or that of the final step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SaeKind {
     Best,

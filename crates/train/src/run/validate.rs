@@ -1,9 +1,9 @@
 //! Evaluates SAEs on held-out data during training.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 use nanoscope_corpus::ActivationSource;
 use nanoscope_hooks::HookPoint;
-use nanoscope_sae::{Sae, SaeError, SparseFeatures};
+use nanoscope_sae::{Sae, SaeError, SaeWeights, SparseFeatures};
 use serde::Serialize;
 
 use super::run_error::RunError;
@@ -51,7 +51,7 @@ pub(crate) fn validate(
             let d_in = sae.config().d_in();
             let at_once = (CHUNK_VALUES / sae.config().d_sae()).max(1) * d_in;
             for x in x.chunks(at_once) {
-                sums.add(sae, x, device).map_err(|error| RunError::Validation {
+                sums.add(sae, method, x, device).map_err(|error| RunError::Validation {
                     hook,
                     rows: sums.rows + (x.len() / d_in) as u64,
                     reason: error.to_string(),
@@ -75,7 +75,7 @@ struct Sums {
     x: Vec<f64>,
     /// Number of activations at which each feature fires.
     fires: Vec<u64>,
-    /// `Σ f · ‖W_dec‖`, summed over all activations.
+    /// `Σ f · ‖W_dec‖`, or `Σ relu(π) · ‖W_dec‖` with the gates `π` of a gated SAE, summed over all activations.
     l1: f64,
     decoder_norms: Vec<f32>,
 }
@@ -94,12 +94,24 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, sae: &Sae, x: &[f32], device: &Device) -> Result<(), SaeError> {
+    fn add(
+        &mut self,
+        sae: &Sae,
+        method: &Method,
+        x: &[f32],
+        device: &Device,
+    ) -> Result<(), SaeError> {
         let d_in = self.x.len();
         let tensor =
             Tensor::<2>::from_data(TensorData::new(x.to_vec(), [x.len() / d_in, d_in]), device);
         let features = sae.encode_sparse(tensor.clone())?;
         self.add_features(&features);
+        self.l1 += match method {
+            Method::Gated { .. } => {
+                numbers(gates(sae, tensor.clone())).into_iter().map(f64::from).sum()
+            }
+            _ => self.weighted_sum(&features),
+        };
         let reconstructed = numbers(sae.decode_sparse(&features, tensor));
         let square = |&x: &f32| f64::from(x) * f64::from(x);
         for (x, back) in x.chunks(d_in).zip(reconstructed.chunks(d_in)) {
@@ -117,12 +129,16 @@ impl Sums {
     }
 
     fn add_features(&mut self, features: &SparseFeatures) {
-        for row in 0..features.rows() {
-            for (feature, value) in features.row(row) {
-                self.fires[feature as usize] += 1;
-                self.l1 += f64::from(value) * f64::from(self.decoder_norms[feature as usize]);
-            }
+        for &feature in features.csr().1 {
+            self.fires[feature as usize] += 1;
         }
+    }
+
+    /// `Σ f · ‖W_dec‖`
+    fn weighted_sum(&self, features: &SparseFeatures) -> f64 {
+        let (_, indices, values) = features.csr();
+        let norms = indices.iter().map(|&feature| self.decoder_norms[feature as usize]);
+        norms.zip(values).map(|(norm, &value)| f64::from(value) * f64::from(norm)).sum()
     }
 
     fn numbers(&self, method: &Method) -> Result<Validation, String> {
@@ -161,6 +177,18 @@ impl Sums {
     }
 }
 
+/// `Σ relu(π) · ‖W_dec‖` of each row, with the gates' pre-activations `π` of a gated SAE.
+///
+/// # Shapes
+/// - `x`: `[rows, d_in]`
+/// - output: `[rows, 1]`
+fn gates(sae: &Sae, x: Tensor<2>) -> Tensor<2> {
+    let SaeWeights { w_enc, b_enc, b_dec, .. } = sae.weights();
+    let x = if sae.config().apply_b_dec_to_input() { x - b_dec.unsqueeze() } else { x };
+    let gates = x.matmul(w_enc) + b_enc.unsqueeze();
+    (activation::relu(gates) * sae.decoder_norms().unsqueeze()).sum_dim(1)
+}
+
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().expect("an SAE computes in float32")
 }
@@ -168,7 +196,7 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use nanoscope_corpus::InMemoryActivations;
-    use nanoscope_sae::{Architecture, SaeConfig, SaeWeights};
+    use nanoscope_sae::{Architecture, MagnitudeWeights, SaeConfig};
 
     use super::*;
     use crate::AuxK;
@@ -179,14 +207,24 @@ mod tests {
     }
 
     fn validated_on(x: Vec<f32>, method: &Method) -> Result<(Validation, Vec<f64>), RunError> {
+        validated_as(Architecture::Relu, None, x, method)
+    }
+
+    fn validated_as(
+        architecture: Architecture,
+        magnitude: Option<fn(&Device) -> MagnitudeWeights>,
+        x: Vec<f32>,
+        method: &Method,
+    ) -> Result<(Validation, Vec<f64>), RunError> {
         let device = nanoscope_testing::test_device();
-        let config = SaeConfig::new(2, 3, Architecture::Relu).unwrap();
-        let weights = SaeWeights::new(
+        let config = SaeConfig::new(2, 3, architecture).unwrap();
+        let mut weights = SaeWeights::new(
             Tensor::from_floats([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]], &device),
             Tensor::from_floats([0.0, -1.0, -9.0], &device),
             Tensor::from_floats([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], &device),
             Tensor::from_floats([0.0, 0.0], &device),
         );
+        weights.magnitude = magnitude.map(|weights| weights(&device));
         let sae = Sae::new(config, weights).unwrap();
         let mut held_out = InMemoryActivations::new(HookPoint::ResidPost(0), 2, x, 2);
         Ok(validate(&[sae], method, &mut held_out, &device)?.remove(0))
@@ -227,6 +265,19 @@ mod tests {
         let relu = validated(&Method::Relu { l1: 0.5, warmup_steps: None }).0;
         let expected = mse + 0.5 * 2_f64.sqrt() / 5.0 * 12.0 / 3.0;
         assert!((relu.loss - expected).abs() < 1e-9, "{} {expected}", relu.loss);
+
+        // Gates of (3, 3), (4, 2) and (0, 0), weighted by 1; the second magnitude is never open, but its gate costs.
+        let method = Method::Gated { l1: 0.5, warmup_steps: None };
+        let magnitude = |device: &Device| MagnitudeWeights {
+            r_mag: Tensor::zeros([3], device),
+            b_mag: Tensor::from_floats([0.0, -99.0, 0.0], device),
+        };
+        let x = vec![3.0, 4.0, 4.0, 3.0, 0.0, -5.0];
+        let found = validated_as(Architecture::Gated, Some(magnitude), x, &method).unwrap().0;
+        // (3, 4) becomes (3, 0), (4, 3) becomes (4, 0).
+        let mse = (16.0 + 9.0 + 25.0) / 3.0 * 2.0 / 25.0;
+        let expected = mse + 0.5 * 2_f64.sqrt() / 5.0 * 12.0 / 3.0;
+        assert!((found.loss - expected).abs() < 1e-6, "{} {expected}", found.loss);
 
         let jump_relu = Method::JumpRelu {
             target_l0: 1.0,
