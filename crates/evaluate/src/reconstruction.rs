@@ -78,7 +78,10 @@ impl Reconstruction {
             let norms = norm * norm_out;
             self.cossim.add(if norms > 0.0 { inner / norms } else { 0.0 });
             self.squared_error.add(error);
-            self.explained_variance_legacy.add(1.0 - error / from_mean);
+            // A batch of one token has no variance that could be explained.
+            if from_mean > 0.0 {
+                self.explained_variance_legacy.add(1.0 - error / from_mean);
+            }
             self.squared_norm.add(squared);
             self.squared_norm_out.add(squared_out);
             self.inner.add(inner);
@@ -175,6 +178,9 @@ mod tests {
         let mut skewed = Reconstruction::new(1);
         skewed.add(&[0.0, 0.0, 6.0], &[0.0, 0.0, 2.0]);
         near(skewed.explained_variance(), 1.0 - (16.0 / 3.0) / 8.0);
+        near(skewed.explained_variance_legacy.get(), 1.0 - 1.0 / 3.0);
+        // A batch of one token is left out.
+        skewed.add(&[5.0], &[4.0]);
         near(skewed.explained_variance_legacy.get(), 1.0 - 1.0 / 3.0);
     }
 

@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use crate::SaeError;
 
 /// The sizes and the architecture of a sparse autoencoder.
@@ -112,6 +114,9 @@ const MAX_SIZE: usize = 1 << 28;
 /// another SAE, unless `d_in` is larger.
 const MAX_ITERATIONS: usize = 1 << 16;
 
+/// The scales of activations whose inverse can be computed as exactly.
+const SCALES: RangeInclusive<f32> = f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE;
+
 impl SaeConfig {
     /// Creates a configuration for activations of width `d_in` and `d_sae` features, without
     /// normalisation or skip connection, that encodes activations without subtracting `b_dec`.
@@ -209,9 +214,7 @@ impl SaeConfig {
             return Err(SaeError::PursuitWidth { d_in: self.d_in, d_out: self.d_out });
         }
         match self.normalization {
-            Normalization::ExpectedAverageOnlyIn { scale }
-                if !(scale > 0.0 && scale < f32::MAX) =>
-            {
+            Normalization::ExpectedAverageOnlyIn { scale } if !SCALES.contains(&scale) => {
                 Err(SaeError::Scale { found: scale })
             }
             Normalization::LayerNorm if self.d_in == 1 => Err(SaeError::LayerNormWidth),

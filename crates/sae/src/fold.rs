@@ -122,7 +122,7 @@ impl Sae {
             architecture: config.architecture().name(),
             reason,
         };
-        if config.skip() || config.d_out() != d_in {
+        if config.skip() || config.is_transcoder() {
             return Err(refused("a transcoder writes another activation than it reads"));
         }
         if config.normalization() != Normalization::None {
@@ -343,11 +343,15 @@ mod tests {
         let error = sae.fold_whitening(mean, matrix, inverse).unwrap_err();
         assert!(matches!(error, SaeError::ShapeMismatch { tensor: "mean", .. }), "{error}");
 
-        let skipping = SaeConfig::new(D_IN, D_SAE, Architecture::Relu).unwrap().with_skip();
-        let weights = SaeWeights { w_skip: Some(self::matrix(D_IN, D_IN, 1.0)), ..sae.weights() };
-        let (mean, matrix, inverse) = whitening(D_IN);
-        let transcoder = Sae::new(skipping, weights).unwrap();
-        let error = transcoder.fold_whitening(mean, matrix, inverse).unwrap_err();
-        assert!(matches!(error, SaeError::Fold { what: "a whitening", .. }), "{error}");
+        let config = || SaeConfig::new(D_IN, D_SAE, Architecture::Relu).unwrap();
+        let w_skip = Some(self::matrix(D_IN, D_IN, 1.0));
+        for (config, w_skip) in [(config().with_skip(), w_skip), (config().into_transcoder(), None)]
+        {
+            let (mean, matrix, inverse) = whitening(D_IN);
+            let weights = SaeWeights { w_skip, ..sae.weights() };
+            let transcoder = Sae::new(config, weights).unwrap();
+            let error = transcoder.fold_whitening(mean, matrix, inverse).unwrap_err();
+            assert!(matches!(error, SaeError::Fold { what: "a whitening", .. }), "{error}");
+        }
     }
 }

@@ -7,7 +7,6 @@ use crate::config::Normalization;
 /// Added to the standard deviation, as SAELens and OpenAI do.
 const EPSILON: f32 = 1e-5;
 /// Below any norm that a sum of squares in float32 can distinguish from zero.
-const MIN_NORM: f32 = 1e-30;
 
 /// The inverse of a normalisation: `y · scale + shift`.
 #[derive(Debug)]
@@ -29,8 +28,10 @@ impl Normalization {
             Self::ExpectedAverageOnlyIn { scale } => x * scale,
             Self::ConstantNormRescale => {
                 let inverse = self.inverse(x.clone()).expect("rows have a norm");
-                // Where the norm is 0, so are all values.
-                x / not_infinite(inverse.scale).clamp_min(MIN_NORM)
+                let norm = not_infinite(inverse.scale);
+                // Such a row is encoded as zeros; its numbers are not above 1e-22.
+                let is_zero = norm.clone().equal_elem(0.0);
+                x / norm.mask_fill(is_zero, f32::INFINITY)
             }
             Self::LayerNorm => {
                 let Inverse { scale, shift } =
@@ -76,4 +77,20 @@ impl Normalization {
 /// norm, the row would be zeros and pass for an activation.
 fn not_infinite(scale: Tensor<2>) -> Tensor<2> {
     scale.clone() + (scale.clone() - scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_too_small_for_a_norm_becomes_zeros() {
+        let device = nanoscope_testing::test_device();
+        let x = Tensor::from_floats([[3.0, 4.0], [1e-30, 0.0], [0.0, 0.0]], &device);
+        let found = Normalization::ConstantNormRescale.forward(x).into_data();
+        let found = found.try_into_vec::<f32>().unwrap();
+        let root = 2_f32.sqrt();
+        assert!((found[0] - 0.6 * root).abs() < 1e-6 && (found[1] - 0.8 * root).abs() < 1e-6);
+        assert_eq!(found[2..], [0.0; 4]);
+    }
 }

@@ -96,6 +96,12 @@ impl<'s> RowSelector<'s> {
         let HostVectors { b_enc, threshold, dec_norm, magnitude_scale, b_mag, b_gate } =
             self.vectors;
         let Self { selection, other, .. } = self;
+        if self.architecture == Architecture::Gated {
+            // Before the gate's bias is added, which may be much larger than the products.
+            let products = pre.iter().zip(magnitude_scale).zip(b_mag);
+            other.clear();
+            other.extend(products.map(|((product, scale), bias)| product * scale + bias));
+        }
         add(pre, b_enc);
         match self.architecture {
             Architecture::Relu => {
@@ -132,10 +138,6 @@ impl<'s> RowSelector<'s> {
                 features.push_row(group_maxima(pre, pre.len() / k));
             }
             Architecture::Gated => {
-                let products = pre.iter().zip(b_enc).map(|(&gate, &bias)| gate - bias);
-                let scaled = products.zip(magnitude_scale).map(|(product, &scale)| product * scale);
-                other.clear();
-                other.extend(scaled.zip(b_mag).map(|(scaled, &bias)| scaled + bias));
                 check(other)?;
                 check(pre)?;
                 let open = |(&value, &gate): (&f32, &f32)| {
@@ -192,4 +194,27 @@ fn group_maxima(row: &[f32], group: usize) -> impl Iterator<Item = (u32, f32)> {
         }
         (values[largest] > 0.0).then(|| ((at * group + largest) as u32, values[largest]))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+
+    use crate::{Architecture, MagnitudeWeights, Sae, SaeConfig, SaeWeights};
+
+    #[test]
+    fn a_gated_magnitude_keeps_its_digits_beside_a_large_gate_bias() {
+        let device = nanoscope_testing::test_device();
+        let one = |x: f32| Tensor::<1>::from_floats([x], &device);
+        let matrix = Tensor::from_floats([[1.0]], &device);
+        let weights = SaeWeights {
+            magnitude: Some(MagnitudeWeights { r_mag: one(0.0), b_mag: one(0.0) }),
+            ..SaeWeights::new(matrix.clone(), one(100.0), matrix, one(0.0))
+        };
+        let sae = Sae::new(SaeConfig::new(1, 1, Architecture::Gated).unwrap(), weights).unwrap();
+
+        let features = sae.encode_sparse(Tensor::from_floats([[1e-3]], &device)).unwrap();
+
+        assert_eq!(features.get(0, 0), 1e-3);
+    }
 }

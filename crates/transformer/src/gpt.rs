@@ -168,8 +168,8 @@ impl Gpt {
     /// - output: `[batch, seq or 1, vocab_size]`, after the softcap
     ///
     /// # Errors
-    /// [`GptError`] if an id is outside the vocabulary, the cache is full or has another batch
-    /// size. The cache is then unchanged.
+    /// [`GptError`] if an id is outside the vocabulary, the cache or the model's context is full, or the cache has
+    /// another batch size. The cache is then unchanged.
     pub fn forward_cached(
         &self,
         tokens: &TokenBatch,
@@ -207,8 +207,9 @@ impl Gpt {
         }
         for cache in caches.iter() {
             let needed = cache.len() + tokens.seq();
-            if needed > cache.capacity() {
-                return Err(GptError::ContextFull { needed, capacity: cache.capacity() });
+            let capacity = cache.capacity().min(self.config.max_positions);
+            if needed > capacity {
+                return Err(GptError::ContextFull { needed, capacity });
             }
         }
         let patterns = (0..self.blocks.len())

@@ -258,7 +258,8 @@ impl RawConfig {
     fn rope_theta(&self, path: &Path) -> Result<f64, CheckpointError> {
         let mut theta = self.rope_theta.unwrap_or(DEFAULT_ROPE_THETA);
         // As in transformers' `convert_rope_params_to_dict`, the old key takes precedence.
-        let Some(parameters) = self.rope_scaling.as_ref().or(self.rope_parameters.as_ref()) else {
+        let scaling = self.rope_scaling.as_ref().filter(|scaling| !scaling.is_empty());
+        let Some(parameters) = scaling.or(self.rope_parameters.as_ref()) else {
             return Ok(theta);
         };
         let kind = parameters.get("rope_type").or(parameters.get("type"));

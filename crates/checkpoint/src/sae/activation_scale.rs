@@ -34,7 +34,10 @@ impl FromStr for ActivationScale {
             return Ok(Self::Folded);
         }
         match text.parse() {
-            Ok(scale) if scale > 0.0 && scale < f32::MAX => Ok(Self::Factor(scale)),
+            // Others have no inverse that is as exact.
+            Ok(scale) if (f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE).contains(&scale) => {
+                Ok(Self::Factor(scale))
+            }
             _ => Err(ActivationScaleError { found: text.to_owned() }),
         }
     }
@@ -56,7 +59,7 @@ mod tests {
         for scale in [ActivationScale::Folded, ActivationScale::Factor(0.1107)] {
             assert_eq!(scale.to_string().parse(), Ok(scale));
         }
-        for text in ["", "0", "-1", "inf", "NaN", "1e39", "fold"] {
+        for text in ["", "0", "-1", "1e-39", "3e38", "inf", "NaN", "1e39", "fold"] {
             let error = text.parse::<ActivationScale>().unwrap_err();
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }

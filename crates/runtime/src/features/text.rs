@@ -41,9 +41,6 @@ struct Encoder<'m> {
     features: Result<SparseFeatures, usize>,
 }
 
-/// The maximum number of pre-activations computed at once: 64 MB.
-const MAX_PRE_ACTIVATIONS: usize = 1 << 24;
-
 impl HookRouter for Encoder<'_> {
     fn wants(&self, point: HookPoint) -> bool {
         point == self.hook
@@ -51,19 +48,14 @@ impl HookRouter for Encoder<'_> {
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
         if point == self.hook {
-            let (d_in, d_sae) = (self.sae.config().d_in(), self.sae.config().d_sae());
+            let d_in = self.sae.config().d_in();
             let rows = x.shape().num_elements() / d_in;
-            let flat = x.clone().reshape([rows, d_in]);
-            let at_once = (MAX_PRE_ACTIVATIONS / d_sae).max(1);
-            for from in (0..rows).step_by(at_once) {
-                let part = flat.clone().slice_dim(0, from..(from + at_once).min(rows));
-                let Ok(features) = &mut self.features else { break };
-                match self.sae.encode_sparse(part) {
-                    Ok(part) => (0..part.rows()).for_each(|row| features.push_row(part.row(row))),
-                    Err(SaeError::NotFinite { row, .. }) => self.features = Err(from + row),
-                    Err(_) => self.features = Err(from),
-                }
-            }
+            self.features = self.sae.encode_sparse(x.clone().reshape([rows, d_in])).map_err(
+                |error| match error {
+                    SaeError::NotFinite { row, .. } => row,
+                    _ => 0,
+                },
+            );
         }
         x
     }

@@ -80,6 +80,12 @@ mod tests {
             assert!((value(9) - before(9) - 1.5).abs() < 1e-5);
             assert!(value(5) > before(5));
         }
+        // Nothing in the pass reads these features, so that a device is asked for them after it.
+        let plan = Plan::new().track(hook).intervene(format!("{hook}:9:add:1.5").parse().unwrap());
+        for step in model.generate(&[3, 1, 4], &plan, &Sampling::greedy(3)).unwrap() {
+            let [(9, after)] = step.steered_features[&hook][..] else { panic!("one feature") };
+            assert!((after - step.features[&hook].get(0, 9) - 1.5).abs() < 1e-5, "{after}");
+        }
         let mut untracked = plan.clone();
         untracked.track.clear();
         let steps = model.generate(&[3, 1, 4], &untracked, &Sampling::greedy(1)).unwrap();

@@ -40,6 +40,8 @@ pub(crate) struct SteeredFeature {
     pub(crate) row: usize,
     pub(crate) feature: u32,
     pub(crate) value: f32,
+    /// True until the feature is read if that is at the end of the pass: `value` is only the change then.
+    is_change: bool,
 }
 
 /// The time at which a pass needs the features of a hook point.
@@ -138,6 +140,10 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         self.features.retain(|hook, _| self.plan.readers[hook].track);
         let mut steered = self.steered;
         steered.retain(|one| self.features.contains_key(&one.hook));
+        for one in steered.iter_mut().filter(|one| one.is_change) {
+            one.value += self.features[&one.hook].get(one.row, one.feature);
+            one.is_change = false;
+        }
         Ok(PassOutput { features: self.features, captured, steered, stop })
     }
 
@@ -290,7 +296,8 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
                     && applied
                 {
                     let feature = index as u32;
-                    self.steered.push(SteeredFeature { hook, row, feature, value });
+                    let is_change = !self.features.contains_key(&hook);
+                    self.steered.push(SteeredFeature { hook, row, feature, value, is_change });
                 }
             }
             let distances = row_moved.iter().zip(&hook_edits.directions);

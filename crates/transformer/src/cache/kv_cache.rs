@@ -251,7 +251,31 @@ fn write(
 mod tests {
     use nanoscope_hooks::{ActivationRecorder, HookPoint};
 
-    use crate::{Era, Gpt, GptShape, Logits, TokenBatch};
+    use crate::{Era, Gpt, GptError, GptShape, Logits, TokenBatch};
+
+    #[test]
+    fn a_cache_with_more_room_than_the_model_has_positions_ends_with_them() {
+        let shape = GptShape {
+            sequence_len: 8,
+            vocab_size: 50,
+            n_layer: 1,
+            n_head: 2,
+            n_kv_head: 2,
+            n_embd: 16,
+        };
+        let mut config = Era::E6.config(shape, None).unwrap();
+        config.max_positions = 5;
+        let gpt = Gpt::random(config, 7, &nanoscope_testing::test_device());
+        let mut cache = gpt.cache(1, 20);
+        let batch = |tokens: &[u32]| TokenBatch::new(&[tokens.to_vec()]).unwrap();
+
+        gpt.forward_cached(&batch(&[1, 2, 3, 4]), &mut cache, Logits::Last, &mut ()).unwrap();
+        let error = gpt.forward_cached(&batch(&[5, 6]), &mut cache, Logits::Last, &mut ());
+        let expected = GptError::ContextFull { needed: 6, capacity: 5 };
+        assert_eq!(error.unwrap_err(), expected);
+        assert_eq!(cache.len(), 4);
+        gpt.forward_cached(&batch(&[5]), &mut cache, Logits::Last, &mut ()).unwrap();
+    }
 
     #[test]
     fn steps_that_read_whole_blocks_are_those_of_a_pass_without_a_cache() {

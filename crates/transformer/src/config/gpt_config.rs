@@ -96,6 +96,27 @@ impl GptConfig {
                 return Err(ConfigError::Number { field, found, needed });
             }
         }
+        let (layers, n_layer) = (self.layers.len(), self.shape.n_layer);
+        if layers != n_layer {
+            let needed = "a list with one entry for each of shape.n_layer";
+            let found = format!("a list of {layers} for {n_layer}");
+            return Err(ConfigError::Number { field: "layers", found, needed });
+        }
+        let last_rope = self.ropes.len().saturating_sub(1);
+        if let Some(layer) = self.layers.iter().find(|layer| layer.rope > last_rope) {
+            let (found, needed) = (layer.rope.to_string(), "the place of one of ropes, from 0");
+            return Err(ConfigError::Number { field: "layers.rope", found, needed });
+        }
+        if self.padded_vocab_size < self.shape.vocab_size {
+            let (found, needed) = (self.padded_vocab_size.to_string(), "at least shape.vocab_size");
+            return Err(ConfigError::Number { field: "padded_vocab_size", found, needed });
+        }
+        if let Some(positions) = self.embedding.positions
+            && positions < self.max_positions
+        {
+            let (found, needed) = (self.max_positions.to_string(), "at most embedding.positions");
+            return Err(ConfigError::Number { field: "max_positions", found, needed });
+        }
         self.ropes.iter().try_for_each(|rope| rope.validate(head_dim))
     }
 
