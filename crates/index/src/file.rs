@@ -134,7 +134,7 @@ impl FeatureIndex {
             return other(format!("it has {} features, and the SAE {}", header.d_sae, file.d_sae));
         }
         if fingerprint != file.fingerprint {
-            return other("the norms of its features differ".to_owned());
+            return other("its weights differ".to_owned());
         }
         let mut known = HashSet::new();
         let mut features = Vec::new();
@@ -303,10 +303,7 @@ mod tests {
                 good.replace("\"d_sae\":3", "\"d_sae\":4000000000"),
                 "4000000000 features, and the SAE 3",
             ),
-            (
-                good.replace("0000000000000abc", "0000000000000abd"),
-                "the norms of its features differ",
-            ),
+            (good.replace("0000000000000abc", "0000000000000abd"), "its weights differ"),
             (good.replace("blocks.1.", "blocks.0."), "its hook point is blocks.0"),
             (
                 good.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n",

@@ -3,24 +3,21 @@ use nanoscope_runtime::{InterpretableModel, RuntimeError};
 
 /// Returns a number that identifies the SAE of `model` at `hook`.
 ///
-/// It is a hash of the hook point, the number of features and the rounded norms of a few weights, so it is
-/// the same on every backend.
+/// It is a hash of the hook point, the architecture, the number of features and the SAE's
+/// [landmarks](nanoscope_sae::Sae::landmarks), so it is the same on every backend and for every type that the weights
+/// are rounded to.
 ///
 /// # Errors
 /// [`RuntimeError`] if the hook point has no SAE.
 pub fn fingerprint(model: &InterpretableModel, hook: HookPoint) -> Result<u64, RuntimeError> {
     let sae = model.sae(hook)?;
-    let few: Vec<usize> = (0..sae.config().d_sae().min(16)).collect();
-    let mut hash = mix(sae.config().d_sae() as u64);
-    hook.to_string().bytes().for_each(|byte| hash = mix(hash ^ u64::from(byte)));
-    let refused = |source| RuntimeError::NoSuchFeature { hook, source };
-    for geometry in sae.geometry(&few).map_err(refused)? {
-        for norm in [geometry.decoder_norm, geometry.encoder_norm] {
-            // Backends sum in different orders, so the last digits are left out.
-            hash = mix(hash ^ u64::from((norm * 1000.0).round() as i64 as u32));
-        }
-    }
-    Ok(hash)
+    let architecture = sae.config().architecture();
+    let sizes = [sae.config().d_sae(), architecture.k().unwrap_or(0)];
+    let text = format!("{hook} {}", architecture.name());
+    let numbers = sizes.into_iter().map(|size| size as u64).chain(text.bytes().map(u64::from));
+    let landmarks = sae.landmarks();
+    let all = numbers.chain(landmarks.iter().map(|&place| u64::from(place)));
+    Ok(all.fold(0, |hash, number| mix(hash ^ number)))
 }
 
 /// One step of SplitMix64 (Steele et al. 2014): increment and finalizer.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use nanoscope_kernels::to_host;
 
@@ -16,7 +18,34 @@ pub struct Geometry {
     pub encoder_decoder_cosine: Option<f32>,
 }
 
+/// The number of features whose weights are [landmarks](Sae::landmarks).
+const LANDMARKS: usize = 256;
+
 impl Sae {
+    /// Numbers by which an SAE is recognised, on every backend and after
+    /// [`with_matrices_as`](Self::with_matrices_as) too: for up to 256 features, spread over all, the places of
+    /// the largest weight in the decoder and in the encoder, the mean length of these weights in eighths of an
+    /// octave, and the place of the largest bias.
+    pub fn landmarks(&self) -> Arc<[u32]> {
+        self.unrounded.clone().unwrap_or_else(|| {
+            let d_sae = self.config().d_sae();
+            let count = d_sae.min(LANDMARKS);
+            let ids: Vec<u32> = (0..count).map(|at| (at * d_sae / count) as u32).collect();
+            let indices = self.indices(&ids);
+            let mut landmarks = Vec::new();
+            for matrix in [&self.w_dec, &self.w_enc.transposed()] {
+                let rows = matrix.rows(&ids, &indices);
+                let [_, width] = rows.dims();
+                let rows = to_host(rows);
+                landmarks.extend(rows.chunks_exact(width).map(place_of_largest));
+                let squares = rows.iter().map(|&weight| f64::from(weight).powi(2)).sum::<f64>();
+                landmarks.push(((squares / count as f64).log2() * 4.0).round() as i32 as u32);
+            }
+            landmarks.push(place_of_largest(&to_host(self.b_enc.clone())));
+            landmarks.into()
+        })
+    }
+
     /// Computes the geometry of each of `features`, in their order.
     ///
     /// # Errors
@@ -116,8 +145,16 @@ fn insert_nearest(nearest: &mut Vec<(u32, f32)>, n: usize, feature: u32, cosine:
     }
 }
 
+/// The place of the largest number, the first of several.
+fn place_of_largest(numbers: &[f32]) -> u32 {
+    let largest = (0..).zip(numbers).reduce(|a, b| if b.1 > a.1 { b } else { a });
+    largest.map_or(0, |(place, _)| place)
+}
+
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{DType, TensorData};
+
     use super::*;
     use crate::{Architecture, SaeConfig, SaeWeights};
 
@@ -143,6 +180,49 @@ mod tests {
         assert_eq!(sae().nearest(0, usize::MAX).unwrap().len(), 3);
         assert_eq!(sae().nearest(0, 0), Ok(vec![]));
         assert_eq!(sae().nearest(4, 1), Err(SaeError::FeatureOutOfRange { feature: 4, d_sae: 4 }));
+    }
+
+    fn noisy(d_in: usize, d_sae: usize) -> Sae {
+        let device = nanoscope_testing::test_device();
+        let matrix = |step: f32, shape: [usize; 2]| {
+            let numbers = (0..shape[0] * shape[1]).map(|at| (at as f32 * step).sin()).collect();
+            Tensor::from_data(TensorData::new(numbers, shape), &device)
+        };
+        let (w_enc, w_dec) = (matrix(0.7, [d_in, d_sae]), matrix(1.3, [d_sae, d_in]));
+        let weights = SaeWeights::new(
+            w_enc,
+            Tensor::zeros([d_sae], &device),
+            w_dec,
+            Tensor::zeros([d_in], &device),
+        );
+        Sae::new(SaeConfig::new(d_in, d_sae, Architecture::Relu).unwrap(), weights).unwrap()
+    }
+
+    #[test]
+    fn an_sae_is_recognised_whatever_its_matrices_are_rounded_to_and_no_other_is() {
+        // Octaves of 4 + 25 + 1 and of 25 + 25 + 1 + 1, over four features.
+        let length = |squares: f64| ((squares / 4.0).log2() * 4.0).round() as u32;
+        let expected = [0, 1, 1, 0, length(30.0), 1, 1, 0, 0, length(52.0), 0];
+        assert_eq!(sae().landmarks()[..], expected);
+
+        let whole = noisy(64, 1000);
+        let landmarks = whole.landmarks();
+        for dtype in [DType::BF16, DType::F16, DType::I8] {
+            if dtype != DType::I8 && !whole.device().supports_dtype(dtype) {
+                continue;
+            }
+            let rounded = whole.clone().with_matrices_as(dtype);
+            assert_eq!(rounded.landmarks(), landmarks, "{dtype:?}");
+            assert_eq!(rounded.with_matrices_as(DType::F32).landmarks(), landmarks, "{dtype:?}");
+        }
+        // The same but for the order of the features after the first.
+        let order: Vec<i32> = std::iter::once(0).chain((1..1000).rev()).collect();
+        let order = Tensor::from_ints(&order[..], &whole.device());
+        let mut weights = whole.weights();
+        weights.w_enc = weights.w_enc.select(1, order.clone());
+        weights.w_dec = weights.w_dec.select(0, order);
+        let other = Sae::new(whole.config().clone(), weights).unwrap();
+        assert_ne!(other.landmarks(), landmarks);
     }
 
     #[test]

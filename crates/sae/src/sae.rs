@@ -24,6 +24,8 @@ pub struct Sae {
     pub(crate) dec_norm: Option<Tensor<1>>,
     /// Vectors that features are selected by, once they were used: a GPU would be waited for in every pass.
     host_vectors: Arc<OnceLock<HostVectors>>,
+    /// The [`landmarks`](Self::landmarks) before the matrices were rounded.
+    pub(crate) unrounded: Option<Arc<[u32]>>,
     config: SaeConfig,
 }
 
@@ -56,6 +58,7 @@ impl Sae {
             w_skip: weights.w_skip.map(Matrix::Device),
             dec_norm,
             host_vectors: Arc::default(),
+            unrounded: None,
             config,
         })
     }
@@ -95,6 +98,7 @@ impl Sae {
     /// for each feature, which are in the host's memory. Computations with them are still in float32.
     pub fn with_matrices_as(self, dtype: DType) -> Self {
         let device = self.device();
+        let unrounded = Some(self.landmarks());
         let cast = |matrix: Matrix, order: Order| {
             if matrix.dtype() == dtype {
                 matrix
@@ -110,6 +114,7 @@ impl Sae {
             w_dec: cast(w_dec, Order::ByInput),
             gate: gate.map(|gate| Gate { w_gate: cast(gate.w_gate, Order::ByOutput), ..gate }),
             w_skip: w_skip.map(|w_skip| cast(w_skip, Order::ByOutput)),
+            unrounded,
             ..self
         }
     }
