@@ -132,6 +132,14 @@ pub enum CorpusError {
         /// The columns it has.
         found: Vec<String>,
     },
+    /// A CSV file has the requested column more than once.
+    #[error("{} has more than one column `{column}`", path.display())]
+    ColumnTwice {
+        /// The file.
+        path: PathBuf,
+        /// The requested column.
+        column: String,
+    },
     /// A column of a parquet file does not hold one string per row.
     #[error("column `{column}` of {} holds {found}, not one text per row", path.display())]
     NotText {

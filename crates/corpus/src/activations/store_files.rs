@@ -12,11 +12,13 @@ const MAX_PARTS: u64 = 100_000;
 /// Returns whether a file of this name belongs to an activation store: a manifest, a shard, a journal of a store
 /// that is still being written, or the note on where it is from.
 pub fn is_store_file(name: &str) -> bool {
-    let is_shard = || {
-        let number = name.strip_prefix("shard-").and_then(|n| n.strip_suffix(".safetensors"));
-        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    kind(name).is_some() || name == collected_from::NAME || is_shard()
+    kind(name).is_some() || name == collected_from::NAME || is_shard(name)
+}
+
+/// Returns whether a file of this name is a shard.
+pub(super) fn is_shard(name: &str) -> bool {
+    let number = name.strip_prefix("shard-").and_then(|n| n.strip_suffix(".safetensors"));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The names of all manifests of the store that has one of this name; `None` if no store has one.

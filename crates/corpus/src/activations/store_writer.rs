@@ -22,6 +22,7 @@ use super::manifest::{
 };
 use super::origins::Origins;
 use super::source::ActivationBatch;
+use super::store_files::is_shard;
 use crate::CorpusError;
 use crate::digest::file_sha256;
 
@@ -48,6 +49,7 @@ impl ActivationStoreWriter {
     /// [`CorpusError::Manifest`], [`CorpusError::Io`].
     pub fn open(dir: &Path, part: StorePart, settings: StoreSettings) -> Result<Self, CorpusError> {
         fs::create_dir_all(dir).map_err(|source| CorpusError::io(dir, source))?;
+        check_not_foreign(dir)?;
         let mut journal = Journal::lock(dir.join(part.journal_name()))?;
         let mut done = BTreeMap::new();
         for (found, kind) in in_folder(dir)? {
@@ -307,6 +309,22 @@ impl View for Tensor<'_> {
             Numbers::I64(_) => 8,
         };
         self.shape.iter().product::<usize>() * bytes
+    }
+}
+
+/// Checks that shards in the folder, which would be replaced, belong to a store that is described.
+fn check_not_foreign(dir: &Path) -> Result<(), CorpusError> {
+    if !in_folder(dir)?.is_empty() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(dir).map_err(|source| CorpusError::io(dir, source))?;
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    match names.find(|name| name.to_str().is_some_and(is_shard)) {
+        Some(name) => Err(CorpusError::Differs {
+            path: dir.join(name),
+            differences: vec!["the folder has no manifest and no journal".to_owned()],
+        }),
+        None => Ok(()),
     }
 }
 

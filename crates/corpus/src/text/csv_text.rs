@@ -68,6 +68,10 @@ impl CsvText {
         };
         if text.read()? {
             text.columns = text.row.len();
+            if text.row.iter().filter(|name| is_called(name, column)).count() > 1 {
+                let (path, column) = (path.to_owned(), column.to_owned());
+                return Err(CorpusError::ColumnTwice { path, column });
+            }
             text.at = position(&text.row, column);
             if text.at.is_none() {
                 let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
@@ -126,7 +130,11 @@ fn builder(delimiter: u8) -> ReaderBuilder {
 }
 
 fn position(header: &ByteRecord, column: &str) -> Option<usize> {
-    header.iter().position(|name| name.trim_ascii() == column.as_bytes())
+    header.iter().position(|name| is_called(name, column))
+}
+
+fn is_called(name: &[u8], column: &str) -> bool {
+    name.trim_ascii() == column.as_bytes()
 }
 
 /// A reader that fails when it has read more than a row may have without the end of one: a quote that
