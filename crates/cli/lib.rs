@@ -14,6 +14,7 @@ pub mod heatmap;
 mod load;
 mod preflight;
 mod prompt;
+mod read_file;
 mod remote;
 mod terminal;
 mod texts;

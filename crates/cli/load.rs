@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::args::{GptArgs, MemoryArgs, ModelArgs, PlanArgs, SpliceArg, Track};
 use crate::demo;
 use crate::preflight::{check_memory, is_cpu};
+use crate::read_file::read_file;
 use crate::terminal::display::sanitized;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::with_spinner;
@@ -273,7 +274,7 @@ fn load_vector(
 
 /// The interventions in a file; a text without a hook point is about the feature at `default`.
 fn read_interventions(path: &Path, default: Option<HookPoint>) -> Result<Vec<Intervention>> {
-    let text = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    let text = read_file(path)?;
     let wrong = || format!("{} is not a JSON list of interventions", path.display());
     let list: Vec<Value> = python_json::from_slice(&text).with_context(wrong)?;
     let read = |value: Value| match value {

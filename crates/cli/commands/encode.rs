@@ -4,14 +4,13 @@ use std::io::Write;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use nanoscope_checkpoint::{
-    ActivationFile, FeatureWriter, LoadedSae, check_writable, load_sae_with,
-};
+use nanoscope_checkpoint::{ActivationFile, FeatureWriter, LoadedSae, load_sae_with};
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
 use crate::args::{MatrixDtypeArg, StatedArgs, output_path};
 use crate::file_key::split;
+use crate::preflight::{Inputs, check_outputs};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{check_json, note, report_to};
 use crate::terminal::progress::{DelayedBar, with_spinner};
@@ -70,9 +69,10 @@ const COMPARED_ROWS: usize = 256;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     check_json(args.json, Some(&args.out))?;
-    check_writable(&args.out)?;
-    let device = nanoscope_device::by_name(&args.device)?;
     let (file, key) = split(&args.activations);
+    let inputs = Inputs::default().and("--sae", [&args.sae]).and("--activations", [&file]);
+    check_outputs(&[("--out", Some(&args.out))], &inputs)?;
+    let device = nanoscope_device::by_name(&args.device)?;
     let rounded = args.dtype.is_some_and(|dtype| dtype != MatrixDtypeArg::F32);
 
     // The unrounded SAE is dropped before the rounded one is loaded, so only one is in memory.

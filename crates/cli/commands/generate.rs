@@ -11,6 +11,7 @@ use super::unsteered::{Written, fluency, unsteered};
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::export::{ExportArgs, Exports};
 use crate::load::{note_indexes, open, plan, text_tokenizer};
+use crate::preflight::Inputs;
 use crate::prompt::{SpecialTokensArg, encode_document, note_message};
 use crate::terminal::applied;
 use crate::terminal::differences::marked_differences;
@@ -98,7 +99,8 @@ impl GenerateArgs {
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
-    args.export.check(args.json, None)?;
+    let inputs = Inputs::of_model(&args.model).and("--steer-file", &args.plan.steer_file);
+    args.export.check(args.json, None, &inputs)?;
     let scope = open(&args.model)?;
     let tokenizer = text_tokenizer(&scope)?;
     let prompt = if args.chat {

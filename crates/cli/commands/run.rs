@@ -1,10 +1,9 @@
 //! `nanoscope run`.
 
-use std::fs;
 use std::io::{Write, sink};
 
 use anyhow::{Context, Result, bail};
-use nanoscope_checkpoint::{check_writable, is_stdout, python_json};
+use nanoscope_checkpoint::{is_stdout, python_json};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Plan, RunOutput};
 use nanoscope_transformer::TokenBatch;
@@ -13,7 +12,9 @@ use serde_json::{Value, json};
 use crate::args::{ModelArgs, PlanArgs, output_path, prompt};
 use crate::export::{ExportArgs, Exports};
 use crate::load::{open, plan, text_tokenizer};
+use crate::preflight::Inputs;
 use crate::prompt::{SpecialTokensArg, encode_document};
+use crate::read_file::read_file;
 use crate::terminal::applied;
 use crate::terminal::display::{sanitized, visible};
 use crate::terminal::export::{TokenEntry, write_run};
@@ -97,10 +98,10 @@ impl RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    args.export.check(args.json, args.out.as_deref())?;
-    if let Some(path) = &args.out {
-        check_writable(path)?;
-    }
+    let inputs = Inputs::of_model(&args.model)
+        .and("--steer-file", &args.plan.steer_file)
+        .and("--tokens-file", &args.input.tokens_file);
+    args.export.check(args.json, args.out.as_deref(), &inputs)?;
     let scope = open(&args.model)?;
     let tokens = TokenBatch::new(&rows(&scope, &args.input, args.special)?)?;
     let mut plan = args.capture.iter().copied().fold(plan(&scope, &args.plan)?, Plan::capture);
@@ -149,7 +150,7 @@ pub(crate) fn one_row(
 }
 
 fn read_rows(path: &Path) -> Result<Vec<Vec<u32>>> {
-    let text = fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    let text = read_file(path)?;
     python_json::from_slice(&text)
         .with_context(|| format!("{} is not a JSON list of rows of token ids", path.display()))
 }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use nanoscope_checkpoint::{check_writable, is_stdout};
+use nanoscope_checkpoint::is_stdout;
 
 use super::table::TableFormat;
 use crate::args::{FeatureArg, output_path};
 use crate::heatmap::HeatMapFile;
+use crate::preflight::{Inputs, check_outputs};
 use crate::terminal::messages::Hint;
 
 /// Flags for files with the features of each token.
@@ -43,9 +44,9 @@ impl ExportArgs {
         table.or(self.heatmap.as_ref().map(HeatMapFile::path).filter(|path| is_stdout(path)))
     }
 
-    /// Checks, before the model is loaded, that every output can be written, and that only one goes to
-    /// stdout. `json` and `out` are the command's own outputs.
-    pub(crate) fn check(&self, json: bool, out: Option<&Path>) -> Result<()> {
+    /// Checks, before the model is loaded, that every output can be written and replaces no input, and that only
+    /// one goes to stdout. `json` and `out` are the command's own outputs.
+    pub(crate) fn check(&self, json: bool, out: Option<&Path>, inputs: &Inputs<'_>) -> Result<()> {
         let heat_map = self.heatmap.as_ref().map(HeatMapFile::path);
         let to_stdout = |path: Option<&Path>| path.is_some_and(is_stdout);
         check_stdout(&[
@@ -57,10 +58,8 @@ impl ExportArgs {
         if let Some(path) = &self.table {
             TableFormat::of(path, self.table_format)?;
         }
-        for path in [self.table.as_deref(), heat_map].into_iter().flatten() {
-            check_writable(path)?;
-        }
-        Ok(())
+        let table = self.table.as_deref();
+        check_outputs(&[("--out", out), ("--table", table), ("--heatmap", heat_map)], inputs)
     }
 }
 

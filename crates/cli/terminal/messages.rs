@@ -314,7 +314,7 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
     }
     match error.downcast_ref::<RunError>()? {
         RunError::Train { source, .. } if matches!(**source, TrainError::Diverged { .. }) => {
-            Some("try a lower --lr in a new folder; the last checkpoint is intact")
+            Some("try a lower --lr in a new folder; checkpoints that were saved are intact")
         }
         RunError::NotEmpty { is_run: true, .. } => {
             Some("continue that run with nanoscope train --resume DIR, or choose another folder")
@@ -322,7 +322,7 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
         RunError::NotEmpty { .. } => Some("choose a folder that is empty or does not exist"),
         RunError::NothingLeft { .. } => Some("add more text, or hold out less with --hold-out"),
         RunError::NoRun { .. } => {
-            Some("omit --resume to start a new run, which needs --hook, a source and --out")
+            Some("name the folder of a run, which `nanoscope train --out` makes")
         }
         _ => None,
     }

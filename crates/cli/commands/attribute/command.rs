@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use nanoscope::Microscope;
 use nanoscope_attribute::{Asked, Report, ReportOptions, Rest, Steps};
-use nanoscope_checkpoint::{check_writable, is_stdout};
+use nanoscope_checkpoint::is_stdout;
 
 use super::args::{AttributeArgs, RestArg};
 use super::html::{self, Page};
 use super::{graph, lines};
 use crate::commands::run::one_row;
 use crate::load::{note_indexes, open};
+use crate::preflight::{Inputs, check_outputs};
 use crate::terminal::display::{DIM, width};
 use crate::terminal::feature_name::Naming;
 use crate::terminal::messages::{Hint, report_to};
@@ -28,9 +29,8 @@ const LENS: usize = 3;
 
 pub(crate) fn attribute(args: &AttributeArgs) -> Result<()> {
     let to_stdout = check_stdout(args)?;
-    for path in [&args.graph, &args.html].into_iter().flatten() {
-        check_writable(path)?;
-    }
+    let outputs = [("--graph", args.graph.as_deref()), ("--html", args.html.as_deref())];
+    check_outputs(&outputs, &Inputs::of_model(&args.model))?;
     let scope = open(&args.model)?;
     if scope.model().saes().is_empty() {
         return Err(Hint::new("no SAE is loaded", "load one with --sae PATH").into());
@@ -122,9 +122,6 @@ fn check_stdout(args: &AttributeArgs) -> Result<Option<&Path>> {
     if second.is_some() || args.json && first.is_some() {
         let hint = "name a file with --graph and --html, or omit --json";
         return Err(Hint::new("two results would go to stdout", hint).into());
-    }
-    if args.graph.is_some() && args.graph == args.html {
-        return Err(Hint::new("--graph and --html name the same file", "name two files").into());
     }
     Ok(first)
 }

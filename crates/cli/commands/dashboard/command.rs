@@ -22,7 +22,7 @@ use crate::commands::interruption::is_interruption;
 use crate::load::open;
 use crate::preflight::{check_memory, is_cpu, output_folder, replaceable_folder};
 use crate::terminal::display::counted;
-use crate::terminal::messages::note;
+use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
 use crate::texts::{check_tokens, default_context, tokenize};
@@ -39,12 +39,22 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
     }
 }
 
+/// Returns whether a folder is another one, or in it.
+fn is_in(inner: &Path, outer: &Path) -> bool {
+    let real = |dir: &Path| dir.canonicalize().or_else(|_| std::path::absolute(dir));
+    matches!((real(inner), real(outer)), (Ok(inner), Ok(outer)) if inner.starts_with(&outer))
+}
+
 /// Builds the dashboard and writes it.
 fn make(args: &DashboardArgs) -> Result<()> {
     // The new folder is filled beside the one that it replaces.
     let out = replaceable_folder(&args.out)?;
     check_output_dir(&out)?;
     let neuronpedia = args.neuronpedia.as_deref().map(output_folder).transpose()?;
+    if neuronpedia.as_deref().is_some_and(|dir| is_in(dir, &out)) {
+        let hint = "choose a folder beside it: a dashboard replaces its whole folder";
+        return Err(Hint::new("--neuronpedia is in the folder of --out", hint).into());
+    }
     let interrupted = InterruptFlag::watch();
     let corpus = args.texts.open(&interrupted)?;
     let scope = open(&args.model)?;

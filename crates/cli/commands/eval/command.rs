@@ -8,9 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nanoscope::Microscope;
-use nanoscope_checkpoint::{
-    LoadedSae, SaeOptions, SaePath, check_writable, load_saes_by_path, write_atomically,
-};
+use nanoscope_checkpoint::{LoadedSae, SaeOptions, SaePath, load_saes_by_path, write_atomically};
 use nanoscope_corpus::{SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_evaluate::{
     EvalOptions, EvalTarget, EvaluateError, Evaluation, Group, PlotPoint, RunInfo, details,
@@ -24,7 +22,7 @@ use super::args::EvalArgs;
 use super::lines::{print_comparison, print_one};
 use crate::args::ModelArgs;
 use crate::load::{note_saes, open_without_saes, tokenizer, unwrapped};
-use crate::preflight::{check_memory, is_cpu};
+use crate::preflight::{Inputs, check_memory, check_outputs, is_cpu};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
@@ -35,9 +33,9 @@ use crate::texts::{check_tokens, note_passed_over};
 const MAX_DEFAULT_CONTEXT: usize = 1024;
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
-    for path in outputs(args) {
-        check_writable(path)?;
-    }
+    let outputs = [("--out", &args.out), ("--plot", &args.plot), ("--features", &args.features)];
+    let outputs = outputs.map(|(flag, path)| (flag, path.as_deref()));
+    check_outputs(&outputs, &Inputs::of_model(&args.model).and("--text", &args.texts.text))?;
     let (mut scope, paths) = open_without_saes(&args.model)?;
     let subjects = load_subjects(&args.model, &mut scope, paths)?;
     let model = scope.model();
@@ -62,10 +60,6 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
 }
 
 /// The files to write. They are checked to be writable before anything is computed.
-fn outputs(args: &EvalArgs) -> impl Iterator<Item = &PathBuf> {
-    [&args.out, &args.features, &args.plot].into_iter().flatten()
-}
-
 fn show(args: &EvalArgs, results: &[(&EvalTarget, &Evaluation)], core: &[Value]) -> Result<()> {
     let mut out = anstream::stdout().lock();
     if args.json {

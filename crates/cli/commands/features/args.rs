@@ -41,13 +41,13 @@ pub(crate) struct FeaturesArgs {
     pub(crate) model: ModelArgs,
 
     /// Search all SAEs for features by a word, or by index (1909 or 3:1909)
-    #[arg(value_name = "QUERY", value_parser = word, conflicts_with_all = ["own", "other", "lookup"])]
+    #[arg(value_name = "QUERY", value_parser = word, conflicts_with_all = ["own", "other", "lookup", "by", "special_tokens"])]
     pub(crate) query: Option<String>,
     /// Search for features that promote a word: its tokens become more likely when they are turned up
-    #[arg(long, value_name = "WORD", value_parser = word, conflicts_with_all = ["query", "own", "other", "lookup"])]
+    #[arg(long, value_name = "WORD", value_parser = word, conflicts_with_all = ["query", "own", "other", "lookup", "by", "special_tokens"])]
     pub(crate) promotes: Option<String>,
     /// Search for features that fire most strongly on a word; needs an index (`nanoscope index`)
-    #[arg(long, value_name = "WORD", value_parser = word, conflicts_with_all = ["query", "promotes", "own", "other", "lookup"])]
+    #[arg(long, value_name = "WORD", value_parser = word, conflicts_with_all = ["query", "promotes", "own", "other", "lookup", "by", "special_tokens"])]
     pub(crate) fires_on: Option<String>,
 
     /// The hook point of the SAE [default: the deepest SAE; of a search all]

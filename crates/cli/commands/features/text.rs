@@ -1,6 +1,5 @@
 //! A text and the statistics of each feature on it.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +10,7 @@ use nanoscope_transformer::TokenBatch;
 
 use crate::load::text_tokenizer;
 use crate::prompt::{SpecialTokensArg, encode_text};
+use crate::read_file::read_file;
 use crate::terminal::progress::DelayedBar;
 use crate::texts::default_context;
 use nanoscope::Microscope;
@@ -103,7 +103,7 @@ impl<'s> FeatureText<'s> {
 /// The text of one flag, or the content of the file that another flag names.
 pub(crate) fn read_text(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>> {
     let Some(path) = file else { return Ok(text.map(str::to_owned)) };
-    let text = fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    let text = read_file(path)?;
     let text = String::from_utf8(text)
         .with_context(|| format!("{} is not valid UTF-8", path.display()))?;
     if text.is_empty() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use nanoscope::Microscope;
-use nanoscope_checkpoint::{check_writable, is_stdout, write_atomically};
+use nanoscope_checkpoint::{is_stdout, write_atomically};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::Plan;
 
@@ -17,6 +17,7 @@ use crate::commands::metric::token_metric;
 use crate::commands::run::one_row;
 use crate::export::{TableFormat, check_stdout};
 use crate::load::{default_hook, note_indexes, open};
+use crate::preflight::{self, Inputs};
 use crate::terminal::messages::{Hint, report_to};
 
 pub(crate) fn sweep(args: &SweepArgs) -> Result<()> {
@@ -61,13 +62,7 @@ fn check_outputs(args: &SweepArgs) -> Result<()> {
     if let Some(path) = table {
         TableFormat::of(path, args.table_format)?;
     }
-    if table.is_some() && table == svg {
-        return Err(Hint::new("--table and --svg name the same file", "name two files").into());
-    }
-    for path in [table, svg].into_iter().flatten() {
-        check_writable(path)?;
-    }
-    Ok(())
+    preflight::check_outputs(&[("--table", table), ("--svg", svg)], &Inputs::of_model(&args.model))
 }
 
 /// The features of the flags, each once, with their hook points.
