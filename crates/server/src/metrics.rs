@@ -130,7 +130,7 @@ impl Metrics {
         }
     }
 
-    /// Records a generation that ended `took` after its first token; `None` if it had no token.
+    /// Records a generation that ended `took` after its first token was begun; `None` if it had no token.
     pub(crate) fn record_generation(&self, tokens: usize, took: Option<Duration>) {
         let Some(took) = took.map(|took| took.as_secs_f64()) else {
             return;

@@ -45,6 +45,11 @@ fn config(args: &ServeArgs) -> Result<Config> {
     if args.api_key.iter().any(String::is_empty) {
         return Err(Hint::new("the API key is empty", "omit it to serve without one").into());
     }
+    let is_sendable = |key: &String| key.bytes().all(|byte| byte.is_ascii_graphic());
+    if !args.api_key.iter().all(is_sendable) {
+        let hint = "use letters, digits and punctuation of ASCII";
+        return Err(Hint::new("the API key has a character that no header can have", hint).into());
+    }
     if !args.host.to_canonical().is_loopback() && args.api_key.is_empty() && !args.insecure {
         let hint = "set NANOSCOPE_API_KEY or --api-key, or pass --insecure";
         return Err(

@@ -37,6 +37,7 @@ export function request(state, about) {
  * @property {(choice: number, tokens: Token[]) => void} prompt
  * @property {(choice: number, token: Token) => void} token
  * @property {(choice: number, ending: Ending) => void} end
+ * @property {(notes: string) => void} note remarks of the server on the request
  */
 
 /**
@@ -51,6 +52,7 @@ export async function run(state, about, signal, listener) {
   for await (const chunk of stream(path, body, signal)) {
     const [choice] = chunk.choices ?? [];
     const extra = chunk.nanoscope ?? choice?.nanoscope;
+    if (extra?.notes?.length > 0) listener.note(extra.notes.join(" "));
     if (!choice) continue;
     const index = choice.index ?? 0;
     if (extra?.prompt) {

@@ -2,9 +2,6 @@ import { json } from "../client/api.js";
 import { learn, reached, unlearn } from "../state/names.js";
 /** @import {About, FeatureData} from "../types.d.ts" */
 
-/** @type {Map<string, FeatureData>} */
-const known = new Map();
-
 /**
  * The path of a feature's data.
  * @param {About} about
@@ -24,27 +21,12 @@ export function featurePath(about, hook, feature) {
  * @returns {Promise<FeatureData>}
  */
 export async function featureData(about, hook, feature) {
-  const key = `${hook}:${feature}`;
-  let data = known.get(key);
-  if (!data) {
-    data = /** @type {FeatureData} */ (await json(featurePath(about, hook, feature)));
-    known.set(key, data);
-    if (!data.label) unlearn(hook, feature);
-  }
-  learn(hook, feature, data.label);
+  const data = /** @type {FeatureData} */ (await json(featurePath(about, hook, feature)));
+  // Somebody else may have changed the label.
   learn(hook, feature, data.auto, true);
+  if (data.label) learn(hook, feature, data.label);
+  else unlearn(hook, feature);
   reached(hook, feature, data.max);
   for (const [index, , name, automatic] of data.nearest ?? []) learn(hook, index, name, automatic === true);
   return data;
-}
-
-/**
- * Updates the label of a feature whose data were loaded.
- * @param {string} hook
- * @param {number} feature
- * @param {string} label
- */
-export function relabel(hook, feature, label) {
-  const data = known.get(`${hook}:${feature}`);
-  if (data) data.label = label;
 }

@@ -4,7 +4,7 @@ import { copyButton } from "../view/copy.js";
 import { download } from "../view/download.js";
 import { bar, capital, el, number, percent, shown, visible } from "../view/dom.js";
 import { nameSpan, otherName } from "../view/name.js";
-import { featureData, featurePath, relabel } from "./feature-data.js";
+import { featureData, featurePath } from "./feature-data.js";
 import { title } from "./inspector.js";
 import { pinButton } from "./pin-list.js";
 import { label, rename } from "../state/names.js";
@@ -51,7 +51,6 @@ export function featurePanel(about, hook, feature, act) {
     try {
       const answer = await json(`${featurePath(about, hook, feature)}/label`, { method: "PUT", body: { label: input.value === "" ? "" : input.value.trim() || input.value } });
       const text = answer.label ?? "";
-      relabel(hook, feature, text);
       rename(hook, feature, text);
       entitle();
       if (sae && answer.saved) sae.labels_saved = answer.saved;

@@ -6,7 +6,7 @@ import { SEEDS } from "../state/share.js";
 const FIELDS = /** @type {const} */ ([
   ["temperature", "temperature", "Temperature", 0, 100],
   ["top-k", "topK", "Top-k", 0, 1e9],
-  ["top-p", "topP", "Top-p", 0, 1],
+  ["top-p", "topP", "Top-p", 0.001, 1],
   ["max-tokens", "maxTokens", "Tokens", 1, 1e6],
   ["seed", "seed", "Seed", 0, SEEDS - 1],
 ]);

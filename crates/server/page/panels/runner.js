@@ -68,6 +68,7 @@ export class Runner {
           begin();
           this.output.prompt(choice, some);
         },
+        note: notice,
         token: (choice, token) => {
           begin();
           this.output.token(choice, token);

@@ -14,13 +14,16 @@ const listeners = new Set();
 const id = (/** @type {string} */ hook, /** @type {number} */ feature) => `${hook}:${feature}`;
 
 /**
+ * Takes the name that the server gives a feature: its label, or an automatic name if it has none.
  * @param {string} hook
  * @param {number} feature
  * @param {string | null | undefined} name
  * @param {boolean} auto true for an automatic name
  */
 export function learn(hook, feature, name, auto = false) {
-  if (name) (auto ? automatic : labels).set(id(hook, feature), name);
+  if (!name) return;
+  (auto ? automatic : labels).set(id(hook, feature), name);
+  if (auto) labels.delete(id(hook, feature));
 }
 
 /** Removes a label that the server does not have. @param {string} hook @param {number} feature */

@@ -13,7 +13,12 @@ export function fillIn(tokens, texts) {
   let rest = texts.join("\0");
   for (let at = 0; at < tokens.length; at++) {
     const { token } = tokens[at];
-    if (special(tokens[at])) continue;
+    if (special(tokens[at])) {
+      // It may have been written in the text, where its spelling is otherwise read as characters.
+      const next = tokens[at + 1]?.token;
+      if (rest.startsWith(token) && !(next && token.startsWith(next))) rest = rest.slice(token.length);
+      continue;
+    }
     if (!token.includes("\ufffd")) {
       // Between two messages there are special tokens.
       if (rest.startsWith("\0")) rest = rest.slice(1);

@@ -115,7 +115,7 @@ export class Output {
    * @param {number} choice
    */
   written(choice) {
-    return (this.texts[choice]?.tokens ?? []).filter((token) => !token.prompt).map((token) => token.piece).join("");
+    return this.texts[choice]?.plain(false) ?? "";
   }
 
   /** All texts that have tokens. */

@@ -11,7 +11,6 @@ use super::feature_path::find_feature;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::labels::Place;
-use crate::platform::run_blocking;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -145,20 +144,19 @@ pub(crate) async fn put(
     if label.chars().count() > MAX_CHARS {
         return Err(bad(format!("longer than {MAX_CHARS} characters")));
     }
-    let (labels, new) = (state.labels.clone(), label.clone());
-    let set = run_blocking(move || labels.set(hook, index, &new));
-    match set.await {
-        Ok(Ok(place)) => {
+    let new = label.clone();
+    let set = state.run_blocking(move |state| Ok(state.labels.set(hook, index, &new)));
+    match set.await? {
+        Ok(place) => {
             if let Place::Memory(Some(why)) = &place {
                 tracing::warn!(%hook, index, why, "a label is kept in memory only");
             }
             Ok(Json(Changed { label, saved: place.into() }))
         }
-        Ok(Err(error)) => {
+        Err(error) => {
             tracing::error!(%hook, index, error = &error as &dyn std::error::Error, "could not save a label");
             Err(ApiError::internal())
         }
-        Err(_) => Err(ApiError::internal()),
     }
 }
 

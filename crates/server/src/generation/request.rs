@@ -19,6 +19,8 @@ pub(crate) struct GenerationRequest {
     pub(crate) sampling: Sampling,
     /// Strings that end the text; none of them is empty.
     pub(crate) stop: Vec<String>,
+    /// True if special tokens are left out of the text.
+    pub(crate) skips_special: bool,
     /// True if the request differs from the one before it only in its seed, so that it need not be
     /// checked again.
     pub(crate) copy: bool,

@@ -145,9 +145,10 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::Duration;
 
-    use nanoscope_runtime::Sampling;
+    use nanoscope_runtime::{Plan, Sampling};
 
     use super::*;
     use crate::generation::{End, Event};
@@ -167,6 +168,43 @@ mod tests {
     fn short() -> GenerationRequest {
         let sampling = Sampling { max_tokens: 2, ..Sampling::default() };
         GenerationRequest { prompt: vec![1, 2], sampling, ..GenerationRequest::default() }
+    }
+
+    #[tokio::test]
+    async fn steered_texts_that_end_at_once_are_read_again_one_at_a_time() {
+        let limits = Limits { rows: 4, queue: 4, ..Limits::default() };
+        let ledger = Ledger::new(&limits, 1);
+        let served = Arc::new(crate::server_fixture::served_model());
+        let (scheduler, worker) = Scheduler::new(served, limits, Arc::new(Metrics::new()), ledger);
+        let plan = Plan::new().intervene("blocks.1.hook_resid_post:5:add:1@all".parse().unwrap());
+        let requests = vec![GenerationRequest { plan, ..short() }; 3];
+        let rounds = Cell::new(0);
+        let ends = async {
+            let texts = scheduler.start(requests).await.unwrap().into_iter();
+            let ends = texts.map(async |mut text| {
+                while let Some(event) = text.next().await {
+                    if let Event::End { nll, .. } = event {
+                        return (rounds.get(), nll);
+                    }
+                }
+                panic!("there is an end")
+            });
+            futures_util::future::join_all(ends).await
+        };
+        let count = async || {
+            rounds.set(rounds.get() + 1);
+            tokio::task::yield_now().await;
+        };
+
+        let ends = tokio::select! {
+            () = worker.run_with_pauses(count) => panic!("the worker ended"),
+            ends = ends => ends,
+        };
+
+        assert!(ends.iter().all(|(_, nll)| nll.is_some()));
+        let first = ends[0].0;
+        let rounds: Vec<usize> = ends.into_iter().map(|(round, _)| round - first).collect();
+        assert_eq!(rounds, [0, 1, 2]);
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! The worker, which runs all generations as one batch, one step at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use nanoscope_runtime::{Batch, Generation, InterpretableModel, RuntimeError, StepOutcome};
+use nanoscope_runtime::{
+    Batch, EndReason, Generation, InterpretableModel, InterventionReport, RuntimeError, StepOutcome,
+};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::mpsc;
 use web_time::Instant;
@@ -25,6 +27,7 @@ pub(crate) struct Worker<'s> {
     /// Groups that were accepted and wait for rows.
     waiting: WaitingGroups<Waiting<'s>>,
     rows: Vec<Row<'s>>,
+    endings: VecDeque<Ending<'s>>,
 }
 
 /// A generation that waits for a row.
@@ -40,10 +43,29 @@ struct Waiting<'s> {
 struct Row<'s> {
     generation: Generation<'s>,
     stops: StopStrings,
+    skips_special: bool,
     client: Client<'s>,
     started: Option<Instant>,
     tokens: usize,
     text: RowText,
+}
+
+/// A steered text that has ended, and is read again by the unsteered model.
+struct Ending<'s> {
+    client: Client<'s>,
+    row: RowText,
+    /// The rest of its end.
+    text: String,
+    why: End,
+    applied: Vec<InterventionReport>,
+}
+
+/// A row after a step.
+enum Advanced {
+    Goes,
+    Ended,
+    /// It has ended for the reason, and its steered text is to be read again.
+    Rereads(End),
 }
 
 /// The tokens of a generation, for its negative log-likelihood.
@@ -71,14 +93,19 @@ impl RowText {
         }
     }
 
-    /// The mean negative log-likelihood under the unsteered model, which reads a steered text again.
-    fn mean_nll(&self, model: &InterpretableModel) -> Option<f64> {
-        if self.generated == 0 {
-            return None;
-        }
-        if self.tokens.is_empty() {
-            return Some(-self.logprobs / self.generated as f64);
-        }
+    /// Returns whether the unsteered model has to read the text for its negative log-likelihood.
+    fn rereads(&self) -> bool {
+        self.generated > 0 && !self.tokens.is_empty()
+    }
+
+    /// The mean negative log-likelihood under the unsteered model of a text that was not steered.
+    fn unsteered_nll(&self) -> Option<f64> {
+        let is_known = self.generated > 0 && self.tokens.is_empty();
+        is_known.then(|| -self.logprobs / self.generated as f64)
+    }
+
+    /// The mean negative log-likelihood under the unsteered model, which reads the text again.
+    fn steered_nll(&self, model: &InterpretableModel) -> Option<f64> {
         // A panic of a kernel ends only the figure.
         let read = AssertUnwindSafe(|| model.mean_nll(&self.tokens, self.prompt_len));
         catch_unwind(read).ok()?.ok()?
@@ -122,7 +149,8 @@ impl<'s> Worker<'s> {
     /// A worker without generations.
     pub(crate) fn new(shared: &'s Shared, served: &'s ServedModel) -> Self {
         let batch = Batch::new(&served.model, shared.limits.prefix_cache);
-        Self { shared, served, batch, waiting: WaitingGroups::new(), rows: Vec::new() }
+        let (waiting, rows, endings) = (WaitingGroups::new(), Vec::new(), VecDeque::new());
+        Self { shared, served, batch, waiting, rows, endings }
     }
 
     /// Runs until the scheduler is closed, then ends every generation. Blocks the thread.
@@ -148,7 +176,7 @@ impl<'s> Worker<'s> {
     }
 
     fn is_idle(&self) -> bool {
-        self.rows.is_empty() && self.waiting.is_empty()
+        self.rows.is_empty() && self.waiting.is_empty() && self.endings.is_empty()
     }
 
     /// Takes in the groups that have arrived, and runs one step.
@@ -162,6 +190,7 @@ impl<'s> Worker<'s> {
         if !self.rows.is_empty() {
             self.step();
         }
+        self.reread_one();
         // Again, because the worker may wait now.
         self.update_gauges();
     }
@@ -171,7 +200,10 @@ impl<'s> Worker<'s> {
             waiting.client.end(End::ShuttingDown);
         }
         for row in &mut self.rows {
-            row.end(End::ShuttingDown);
+            row.end(End::ShuttingDown, &self.shared.metrics);
+        }
+        for ending in self.endings.drain(..) {
+            ending.send(None);
         }
         self.shared.metrics.running.set(0);
         self.shared.metrics.waiting.set(0);
@@ -237,10 +269,13 @@ impl<'s> Worker<'s> {
         self.rows.retain_mut(|row| {
             let late = row.client.requested_at.elapsed() > time;
             if late {
-                row.end(End::TimeOut);
+                row.end(End::TimeOut, &self.shared.metrics);
+            } else if row.client.events.is_closed() {
+                row.record(&self.shared.metrics);
             }
             !late && !row.client.events.is_closed()
         });
+        self.endings.retain(|ending| !ending.client.events.is_closed());
     }
 
     /// Moves waiting groups into free rows.
@@ -263,6 +298,7 @@ impl<'s> Worker<'s> {
                         generation,
                         text: RowText::new(&request),
                         stops: StopStrings::new(request.stop),
+                        skips_special: request.skips_special,
                         client,
                         started: None,
                         tokens: 0,
@@ -277,22 +313,36 @@ impl<'s> Worker<'s> {
     /// Runs one step of all rows.
     fn step(&mut self) {
         let mut generations: Vec<_> = self.rows.iter_mut().map(|row| &mut row.generation).collect();
+        let began = Instant::now();
         let step = AssertUnwindSafe(|| self.batch.step(&mut generations));
         // Every row was begun by this batch, so an error of the step is a panic's equal.
         let Ok(Ok(progress)) = catch_unwind(step) else {
             // It is unknown which generation caused the panic, and what state the others are in.
             for mut row in self.rows.drain(..) {
+                row.record(&self.shared.metrics);
                 row.client.end(End::Failed);
             }
             self.reset_batch();
             return;
         };
-        let mut progress = progress.into_iter();
         let metrics = &self.shared.metrics;
-        self.rows.retain_mut(|row| {
-            let progress = progress.next().expect("there is progress for each generation");
-            row.advance(progress, metrics, &self.served.model)
-        });
+        let tokenizer = self.served.model.tokenizer();
+        let is_special = |id| tokenizer.is_some_and(|tokenizer| tokenizer.is_special(id));
+        for (mut row, progress) in std::mem::take(&mut self.rows).into_iter().zip(progress) {
+            match row.advance(progress, began, metrics, is_special) {
+                Advanced::Goes => self.rows.push(row),
+                Advanced::Ended => {}
+                Advanced::Rereads(why) => self.endings.push_back(row.into_ending(why)),
+            }
+        }
+    }
+
+    /// Reads one of the steered texts that have ended again. Several that end at once would hold up the others.
+    fn reread_one(&mut self) {
+        if let Some(ending) = self.endings.pop_front() {
+            let nll = ending.row.steered_nll(&self.served.model);
+            ending.send(nll);
+        }
     }
 
     fn rows_of_client(&self, client: ClientId) -> usize {
@@ -315,53 +365,83 @@ impl<'s> Worker<'s> {
     }
 }
 
-impl Row<'_> {
-    /// Sends the progress to the client. Returns false if the generation has ended.
+impl Ending<'_> {
+    /// Sends the end, with the mean negative log-likelihood of the text.
+    fn send(mut self, nll: Option<f64>) {
+        let Self { text, why, applied, .. } = self;
+        self.client.send(Event::End { text, why, applied, nll });
+    }
+}
+
+impl<'s> Row<'s> {
+    /// Sends the progress of a step that began at `began` to the client.
     fn advance(
         &mut self,
         progress: StepOutcome,
+        began: Instant,
         metrics: &Metrics,
-        model: &InterpretableModel,
-    ) -> bool {
+        is_special: impl Fn(u32) -> bool,
+    ) -> Advanced {
         if matches!(progress, StepOutcome::Prompt) {
-            return true;
+            return Advanced::Goes;
         }
         // A prompt that failed has not been run, and not all of it has features.
         if self.started.is_none() && self.generation.error().is_none() {
-            self.start(metrics);
+            self.start(began, metrics);
         }
         let why = match progress {
-            StepOutcome::Prompt => return true,
-            StepOutcome::Step(step) => {
+            StepOutcome::Prompt => return Advanced::Goes,
+            StepOutcome::Step(mut step) => {
                 self.tokens += 1;
                 self.text.push(step.token_id, step.logprob);
                 metrics.tokens.inc();
                 let tracked = step.features.values().map(SparseFeatures::nnz).sum::<usize>();
                 metrics.features.inc_by(tracked as u64);
+                if self.skips_special && is_special(step.token_id) {
+                    step.text.clear();
+                }
                 let Released { text, stopped } = self.stops.push(&step.text);
                 self.client.send(Event::Token { step, text });
                 if stopped {
                     End::StopString
                 } else if self.client.reads_too_little() {
-                    self.end(End::Unread);
-                    return false;
+                    self.end(End::Unread, metrics);
+                    return Advanced::Ended;
                 } else {
-                    return true;
+                    return Advanced::Goes;
                 }
             }
             StepOutcome::End => {
                 End::Model(self.generation.end().expect("a generation that has ended has a reason"))
             }
         };
-        metrics.record_generation(self.tokens, self.started.map(|started| started.elapsed()));
-        let nll = self.text.mean_nll(model);
+        // The figure of a text that ends with a number that is not finite is not shown.
+        let is_finite = !matches!(why, End::Model(EndReason::NotFinite(_)));
+        if is_finite && self.text.rereads() {
+            self.record(metrics);
+            return Advanced::Rereads(why);
+        }
+        let nll = self.text.unsteered_nll();
+        self.record(metrics);
         self.end_with(why, nll);
-        false
+        Advanced::Ended
     }
 
-    /// Sends the end of a text that was cut off.
-    fn end(&mut self, why: End) {
+    /// Records the time that the text has taken.
+    fn record(&self, metrics: &Metrics) {
+        metrics.record_generation(self.tokens, self.started.map(|started| started.elapsed()));
+    }
+
+    /// Records and sends the end of a text that was cut off.
+    fn end(&mut self, why: End, metrics: &Metrics) {
+        self.record(metrics);
         self.end_with(why, None);
+    }
+
+    /// Gives up the generation and its cache.
+    fn into_ending(mut self, why: End) -> Ending<'s> {
+        let (text, applied) = (self.stops.finish(), self.generation.applied());
+        Ending { client: self.client, row: self.text, text, why, applied }
     }
 
     /// Sends the end, with the text that was held back.
@@ -370,9 +450,9 @@ impl Row<'_> {
         self.client.send(Event::End { text, why, applied, nll });
     }
 
-    /// Records and sends the start, once the prompt has been run.
-    fn start(&mut self, metrics: &Metrics) {
-        self.started = Some(Instant::now());
+    /// Records and sends the start, once the prompt has been run. The first token's step began at `began`.
+    fn start(&mut self, began: Instant, metrics: &Metrics) {
+        self.started = Some(began);
         metrics.first_token.observe(self.client.requested_at.elapsed().as_secs_f64());
         let reused = self.generation.reused();
         metrics.record_reuse(reused);

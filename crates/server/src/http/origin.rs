@@ -90,10 +90,20 @@ fn rejection(
         ));
     }
     let host = asked.or(host).unwrap_or_default();
-    let origin = headers.get(ORIGIN)?;
+    let refused = || ApiError::forbidden("cross-origin requests are not allowed");
+    // A browser sends no origin with an image or a script of another site, but says where it comes from.
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);
+    if says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate") {
+        return Some(refused());
+    }
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let origin = origins.next()?;
+    if origins.next().is_some() {
+        return Some(refused());
+    }
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     let allowed = origin.is_some_and(|(_, authority)| hosts.allows_origin(authority, host));
-    (!allowed).then(|| ApiError::forbidden("cross-origin requests are not allowed"))
+    (!allowed).then(refused)
 }
 
 /// Returns whether `authority`, a host with or without a port, is a loopback name or address.
@@ -206,6 +216,27 @@ mod tests {
         }
         let elsewhere = passes(&any(), Some("lab.example"), Some("http://evil.example"));
         assert!(!elsewhere);
+    }
+
+    #[test]
+    fn a_request_that_another_site_causes_is_refused_unless_it_opens_the_page() {
+        let passes = |more: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("host", "localhost:8765")].iter().chain(more) {
+                headers.append(*name, value.parse().unwrap());
+            }
+            rejection(&loopback(), Version::HTTP_11, &Uri::from_static("/"), &headers).is_none()
+        };
+        let site = |site| ("sec-fetch-site", site);
+        let mode = |mode| ("sec-fetch-mode", mode);
+
+        assert!(passes(&[site("same-origin"), mode("cors")]));
+        assert!(passes(&[site("cross-site"), mode("navigate")]));
+        assert!(!passes(&[site("cross-site"), mode("no-cors")]));
+        assert!(!passes(&[site("cross-site")]));
+        let own = ("origin", "http://localhost:8765");
+        assert!(passes(&[own]));
+        assert!(!passes(&[own, ("origin", "http://evil.example")]));
     }
 
     #[test]

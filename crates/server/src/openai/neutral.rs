@@ -25,7 +25,7 @@ enum Neutral {
 use Neutral::{Boolean, EitherNumber, Number, Words};
 
 /// Parameters that both endpoints have, with the values that mean the same as leaving them out.
-const SUPPORTED: [(&str, Neutral); 9] = [
+const SUPPORTED: [(&str, Neutral); 10] = [
     ("top_k", EitherNumber(-1.0, 0.0)),
     ("top_p", Number(1.0)),
     ("seed", Number(-1.0)),
@@ -35,11 +35,12 @@ const SUPPORTED: [(&str, Neutral); 9] = [
     ("logprobs", Boolean(false)),
     ("stream", Boolean(false)),
     ("special_tokens", Boolean(false)),
+    ("skip_special_tokens", Boolean(false)),
 ];
 
 /// Parameters that are not supported, of OpenAI, vLLM, llama.cpp, SGLang, text-generation-webui and
 /// Hugging Face's servers, with the values that switch them off.
-const UNSUPPORTED: [(&str, Neutral); 64] = [
+const UNSUPPORTED: [(&str, Neutral); 63] = [
     // OpenAI
     ("tool_choice", Words(&["none", "auto"])),
     ("function_call", Words(&["none", "auto"])),
@@ -92,7 +93,6 @@ const UNSUPPORTED: [(&str, Neutral); 64] = [
     ("include_stop_str_in_output", Boolean(false)),
     ("no_stop_trim", Boolean(false)),
     // The form of prompts and answers
-    ("skip_special_tokens", Boolean(true)),
     ("detokenize", Boolean(true)),
     ("add_bos_token", Boolean(true)),
     ("add_generation_prompt", Boolean(true)),

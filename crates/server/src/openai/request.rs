@@ -23,6 +23,8 @@ pub(crate) struct CommonParams {
     pub(crate) extension: Extension,
     /// True if the spellings of special tokens in a prompt stand for the tokens.
     pub(crate) special_tokens: bool,
+    /// True if special tokens are left out of the texts.
+    pub(crate) skips_special: bool,
 }
 
 /// The way an answer is delivered.
@@ -53,6 +55,7 @@ struct Fields {
     stream_options: Option<StreamOptions>,
     #[serde(alias = "parse_special")]
     special_tokens: Option<bool>,
+    skip_special_tokens: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,13 +66,18 @@ enum Stop {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct StreamOptions {
     include_usage: Option<bool>,
+    /// OpenAI's padding against eavesdroppers, which this server has not.
+    #[serde(rename = "include_obfuscation")]
+    _include_obfuscation: Option<bool>,
+    /// vLLM's usage in every chunk.
+    continuous_usage_stats: Option<bool>,
 }
 
 /// Parameters that are supported by both endpoints.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "model",
     "max_tokens",
     "max_completion_tokens",
@@ -85,6 +93,7 @@ const FIELDS: [&str; 16] = [
     "stream_options",
     "special_tokens",
     "parse_special",
+    "skip_special_tokens",
     "nanoscope",
 ];
 
@@ -112,7 +121,7 @@ impl CommonParams {
     ) -> Result<Self, ApiError> {
         reject_unsupported(body, own)?;
         normalize(body);
-        let fields: Fields = parse(&*body, "")?;
+        let mut fields: Fields = parse(&*body, "")?;
         if let Some(model) = &fields.model {
             models::check(state, model)?;
         }
@@ -121,12 +130,16 @@ impl CommonParams {
             return Err(ApiError::bad_request(format!("n: expected 1 to {MAX_N}, found {n}"))
                 .with_param("n"));
         }
-        let delivery = match (fields.stream, &fields.stream_options) {
-            (Some(true), Some(StreamOptions { include_usage: Some(true) })) => {
-                Delivery::StreamWithUsage
-            }
+        let options = fields.stream_options.take().unwrap_or_default();
+        if options.continuous_usage_stats == Some(true) {
+            let field = "stream_options.continuous_usage_stats";
+            let message = format!("{field}: not supported");
+            return Err(ApiError::bad_request(message).with_param(field));
+        }
+        let delivery = match (fields.stream, options.include_usage) {
+            (Some(true), Some(true)) => Delivery::StreamWithUsage,
             (Some(true), _) => Delivery::Stream,
-            (_, Some(StreamOptions { include_usage: Some(true) })) => {
+            (_, Some(true)) => {
                 let message = "stream_options: only allowed with `stream`";
                 return Err(ApiError::bad_request(message).with_param("stream_options"));
             }
@@ -144,7 +157,9 @@ impl CommonParams {
         };
         let special_tokens = fields.special_tokens.unwrap_or(false);
         let extension = Extension::read(body.get("nanoscope"), &state.served)?;
-        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, extension, special_tokens })
+        let skips_special = fields.skip_special_tokens.unwrap_or(false);
+        let stop = stop(fields.stop)?;
+        Ok(Self { n, sampling, stop, delivery, extension, special_tokens, skips_special })
     }
 
     /// Checks that the texts for `prompts` prompts fit into the queue, before anything is allocated for

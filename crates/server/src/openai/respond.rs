@@ -49,9 +49,9 @@ pub(crate) async fn respond(
 ) -> Result<Response, ApiError> {
     let CommonParams { n, sampling, extension, delivery, .. } = params;
     let silent = sampling.max_tokens == 0;
+    check_room(&state, asked.endpoint, &prompts, silent)?;
     let scored = silent || (asked.echo && asked.logprobs);
-    let scores =
-        if scored { score_all(&state, params, &prompts, silent).await? } else { Vec::new() };
+    let scores = if scored { score_all(&state, params, &prompts).await? } else { Vec::new() };
     let mut sources: Vec<Source> = Vec::new();
     if silent {
         let repeat = |score| (0..*n).map(move |_| Source::silent(score));
@@ -84,21 +84,7 @@ async fn score_all(
     state: &AppState,
     params: &CommonParams,
     prompts: &[Prompt],
-    silent: bool,
 ) -> Result<Vec<Arc<PromptScore>>, ApiError> {
-    let context = state.served.model.context_len();
-    // A text without a generated token would have the lists of one token less than was asked for.
-    let room = usize::from(!silent);
-    if let Some(prompt) = prompts.iter().find(|prompt| prompt.ids.len() + room > context) {
-        let message = format!(
-            "prompt: it has {} tokens, which leaves no room in the context of {context}{}",
-            prompt.ids.len(),
-            if silent { "" } else { " for a generated token; `max_tokens: 0` generates none" }
-        );
-        return Err(ApiError::bad_request(message)
-            .with_param("prompt")
-            .with_code("context_length_exceeded"));
-    }
     let top = params.sampling.top_logprobs;
     let runs: &[bool] = if params.extension.compare { &[true, false] } else { &[true] };
     let mut work = Vec::with_capacity(runs.len() * prompts.len());
@@ -114,6 +100,34 @@ async fn score_all(
         work.into_iter().map(score).collect()
     };
     state.analysis.run_in_parts(&state.served, score).await
+}
+
+/// Checks that the context has room for each prompt and, unless `silent`, a generated token.
+fn check_room(
+    state: &AppState,
+    endpoint: Endpoint,
+    prompts: &[Prompt],
+    silent: bool,
+) -> Result<(), ApiError> {
+    let context = state.served.model.context_len();
+    let room = usize::from(!silent);
+    if let Some(prompt) = prompts.iter().find(|prompt| prompt.ids.len() + room > context) {
+        let (field, subject, advice) = match endpoint {
+            Endpoint::Completion if silent => ("prompt", "it has", ""),
+            Endpoint::Completion => {
+                ("prompt", "it has", " for a generated token; `max_tokens: 0` generates none")
+            }
+            Endpoint::Chat => ("messages", "they are", " for an answer"),
+        };
+        let message = format!(
+            "{field}: {subject} {} tokens, which leaves no room in the context of {context}{advice}",
+            prompt.ids.len(),
+        );
+        return Err(ApiError::bad_request(message)
+            .with_param(field)
+            .with_code("context_length_exceeded"));
+    }
+    Ok(())
 }
 
 /// A note that the special tokens `spelled` in `field` were read as characters; `None` if there are none.
@@ -142,6 +156,7 @@ fn requests(params: &CommonParams, prompts: &[Prompt]) -> Vec<GenerationRequest>
                     plan: params.extension.plan(steered),
                     sampling,
                     stop: params.stop.clone(),
+                    skips_special: params.skips_special,
                     copy: nth > 0,
                 });
             }

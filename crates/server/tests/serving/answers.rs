@@ -322,3 +322,24 @@ async fn a_conversation_is_rendered_as_nanochat_does() {
     assert_eq!(answer["choices"][0]["message"]["content"], text(&steps));
     assert_eq!(answer["usage"]["prompt_tokens"], ids.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn special_tokens_are_left_out_of_a_text_that_is_to_have_none() {
+    let server = TestServer::new().await;
+    let tokenizer = server.model.tokenizer().unwrap();
+    // At this temperature the tokens are drawn from all.
+    let sampling = Sampling { temperature: 50.0, seed: 3, max_tokens: 40, ..Sampling::default() };
+    let steps: Vec<_> = server.generate("the dog", &Plan::new(), &sampling).collect();
+    let is_special = |step: &&Step| tokenizer.is_special(step.token_id);
+    assert!(steps.iter().any(|step| is_special(&step)), "the seed draws a special token");
+    let mut body = json!({"prompt": "the dog", "temperature": 50, "seed": 3, "max_tokens": 40});
+
+    assert_eq!(server.complete(&body).await["choices"][0]["text"], text(&steps));
+    body["skip_special_tokens"] = true.into();
+    let choice = &server.complete(&body).await["choices"][0];
+
+    let expected: String =
+        steps.iter().filter(|step| !is_special(step)).map(|step| step.text.as_str()).collect();
+    assert_eq!(choice["text"], expected);
+    assert_eq!(ids(choice), ids_of(&steps));
+}

@@ -137,6 +137,9 @@ async fn a_prompt_that_fills_the_context_is_scored_only_without_a_generated_toke
     assert_eq!((refused.status, longer.status), (400, 400));
     assert!(refused.error().contains("`max_tokens: 0`"), "{}", refused.error());
     assert_eq!(longer.json()["error"]["code"], "context_length_exceeded");
+    let generated = json!({"prompt": vec![1; crate::test_server::CONTEXT], "max_tokens": 1});
+    let refused = server.post("/v1/completions", &generated).await;
+    assert_eq!(refused.json()["error"]["code"], "context_length_exceeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
