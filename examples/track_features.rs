@@ -1,4 +1,4 @@
-//! Which features fire on each token while the model generates.
+//! Prints the features that fire on each token while the model generates.
 //!
 //! `cargo run --release --example track_features`
 

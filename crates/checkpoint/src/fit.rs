@@ -1,4 +1,4 @@
-//! Whether an SAE belongs to a model.
+//! Compares an SAE with a model.
 
 use std::path::{Path, PathBuf};
 

@@ -265,8 +265,11 @@ impl Session {
         let json = json!({ "nanoscope": env!("CARGO_PKG_VERSION"), "runs": runs });
         let text = serde_json::to_vec_pretty(&json).context("could not serialize the texts")?;
         write_atomically(path, &text)?;
-        let prompts = if turns.len() == 1 { "prompt" } else { "prompts" };
-        Ok(format!("saved {} {prompts} with their texts to {}", turns.len(), path.display()))
+        let prompts = match turns.len() {
+            1 => "1 prompt with its texts".to_owned(),
+            count => format!("{count} prompts with their texts"),
+        };
+        Ok(format!("saved {prompts} to {}", path.display()))
     }
 
     pub(crate) fn label(&self, (hook, feature): (HookPoint, u32)) -> Option<String> {

@@ -24,7 +24,7 @@ pub enum DashboardError {
     NotReplaceable {
         /// The folder.
         path: PathBuf,
-        /// Why it is not replaced.
+        /// The reason for which it is not replaced.
         reason: String,
     },
     /// Neither could the new folder be moved into place, nor the old one back.

@@ -1,4 +1,4 @@
-//! What was done to a model's weights before an SAE was trained on it.
+//! The processing of a model's weights before an SAE was trained on it.
 
 use nanoscope_hooks::HookPoint;
 use serde_json::Value;

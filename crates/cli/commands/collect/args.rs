@@ -31,8 +31,8 @@ before each and split into contexts of equal length. Special tokens are run but 
 
 --out receives shards in safetensors and a manifest of everything they depend on. However a run
 ends, the same command continues after the last complete shard; it refuses to if the model, the text
-or a flag has changed. docs/scaling.md has job files for Slurm and Kubernetes, and
-the settings for buckets.")]
+or a flag has changed. docs/scaling.md has job files for Slurm and Kubernetes, and the settings for
+buckets.")]
 pub(crate) struct CollectArgs {
     #[command(flatten)]
     pub(crate) gpt: GptArgs,

@@ -13,9 +13,9 @@ Examples:
   python3 -m http.server --directory site
       then open http://127.0.0.1:8000/
 
-The folder opens from any web server that serves files, GitHub Pages for example, in any subfolder. The
-model runs in the visitor's browser; the server sees nothing but requests for the files. Visitors can
-open models and SAEs of their own, which stay on their machine.
+The folder opens from any web server that serves files, GitHub Pages for example, in any subfolder.
+The model runs in the visitor's browser; the server sees nothing but requests for the files. Visitors
+can open models and SAEs of their own, which stay on their machine.
 
 The program for browsers is built from the sources, once for each version:
   rustup target add wasm32-unknown-unknown
