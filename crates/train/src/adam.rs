@@ -4,17 +4,14 @@
 //! stores the state by name, and a resampled feature can reset its part.
 
 use burn::tensor::Tensor;
-use nanoscope_kernels::has_kernels;
+use nanoscope_kernels::{has_kernels, to_host};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::parameters::{Parameters, download, upload};
+use crate::parameters::{Parameters, upload};
 use crate::recipe::Optimizer;
 
 /// Adam (Kingma & Ba 2014, arXiv:1412.6980), with the bias correction in the step's size.
-///
-/// burn's own optimizer keeps its state private, keyed by ids that are new in every process. Here a
-/// checkpoint stores the state by name, and resampling a feature resets its state.
 #[derive(Debug, Clone)]
 pub(crate) struct Adam {
     pub(crate) mean: Parameters,
@@ -93,8 +90,8 @@ impl Rates {
     /// Computes the same in one pass over the host's memory, on all threads.
     fn step_on_host(self, state: [Tensor<2>; 3], gradient: Tensor<2>) -> [Tensor<2>; 3] {
         let (shape, device) = (gradient.dims(), gradient.device());
-        let [mut weight, mut mean, mut square] = state.map(download);
-        let gradient = download(gradient);
+        let [mut weight, mut mean, mut square] = state.map(to_host);
+        let gradient = to_host(gradient);
         let arch = Arch::new();
         let state = weight.par_chunks_mut(AT_ONCE);
         let state = state.zip(mean.par_chunks_mut(AT_ONCE)).zip(square.par_chunks_mut(AT_ONCE));
@@ -156,7 +153,7 @@ mod tests {
             weights = adam.step(&optimizer, 0.1, step, weights, part(gradient));
         }
 
-        let found = download(weights.get(Weight::DecoderBias));
+        let found = to_host(weights.get(Weight::DecoderBias));
         for (found, expected) in found.iter().zip(EXPECTED) {
             assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
         }
@@ -175,7 +172,7 @@ mod tests {
         let on_device = rates.step_on_device(state, tensor(numbers(4)));
 
         for (found, expected) in on_host.into_iter().zip(on_device) {
-            let (found, expected) = (download(found), download(expected));
+            let (found, expected) = (to_host(found), to_host(expected));
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
             }

@@ -1,11 +1,13 @@
 //! Dead-feature tracking and resampling.
 
+use nanoscope_kernels::to_host;
+
 use rand::rngs::ChaCha8Rng;
 use rand_distr::Distribution;
 use rand_distr::weighted::WeightedIndex;
 
 use crate::adam::Adam;
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 use crate::simd::square;
 
 /// Norm of a resampled encoder row, relative to the mean norm of the others (Bricken et al. 2023).
@@ -59,9 +61,9 @@ pub(crate) fn resample(
     let [d_sae, d_in] = parameters.get(Weight::Encoder).dims();
     let weights = errors.iter().map(|error| f64::from(*error).powi(2));
     let Ok(draw) = WeightedIndex::new(weights) else { return false };
-    let b_dec = download(parameters.get(Weight::DecoderBias));
-    let decoder = download(parameters.get(Weight::Decoder));
-    let encoder = download(parameters.get(Weight::Encoder));
+    let b_dec = to_host(parameters.get(Weight::DecoderBias));
+    let decoder = to_host(parameters.get(Weight::Decoder));
+    let encoder = to_host(parameters.get(Weight::Encoder));
     let is_dead: Vec<bool> = {
         let mut is_dead = vec![false; d_sae];
         for &feature in dead {
@@ -78,7 +80,7 @@ pub(crate) fn resample(
     // The lowest threshold in use, so that the feature has a chance to fire.
     let thresholds = parameters.iter().find(|(part, _)| *part == Weight::LogThreshold);
     let low_threshold = thresholds.map_or(0.0, |(_, thresholds)| {
-        let thresholds = download(thresholds.clone());
+        let thresholds = to_host(thresholds.clone());
         let alive = thresholds.iter().zip(&is_dead).filter(|(_, dead)| !**dead);
         let lowest = alive.map(|(threshold, _)| *threshold).reduce(f32::min);
         lowest.unwrap_or_else(|| thresholds.iter().copied().fold(f32::INFINITY, f32::min))
@@ -109,7 +111,7 @@ pub(crate) fn resample(
         let put = |of: &mut Parameters, new: &dyn Fn(&[f32]) -> Vec<f32>| {
             let tensor = of.get(part);
             let device = tensor.device();
-            let mut numbers = download(tensor);
+            let mut numbers = to_host(tensor);
             for (&feature, direction) in dead.iter().zip(&directions) {
                 numbers[feature as usize * width..][..width].copy_from_slice(&new(direction));
             }
@@ -166,7 +168,7 @@ mod tests {
     }
 
     fn numbers(parameters: &Parameters, part: Weight) -> Vec<f32> {
-        download(parameters.get(part))
+        to_host(parameters.get(part))
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Initial values of the weights.
 
 use burn::tensor::{Device, Tensor};
+use nanoscope_kernels::to_host;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 use crate::recipe::{BDecInit, Method, Recipe};
 use crate::simd::square;
 
@@ -83,7 +84,7 @@ fn threshold_for(l0: f64, activations: &[f32], d_in: usize, encoder: Tensor<2>) 
     let some = &activations[..activations.len().min(THRESHOLD_ROWS * d_in)];
     let rows = some.len() / d_in;
     let x = upload(some.to_vec(), [rows, d_in], &encoder.device());
-    let mut pre = download(x.matmul(encoder.transpose()));
+    let mut pre = to_host(x.matmul(encoder.transpose()));
     let wanted = ((l0 * rows as f64) as usize).min(pre.len() - 1);
     let (_, bound, _) = pre.select_nth_unstable_by(wanted, |a, b| b.total_cmp(a));
     bound.max(0.01)

@@ -105,8 +105,3 @@ impl Parameters {
 pub(crate) fn upload(numbers: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(numbers, shape), device)
 }
-
-/// Returns the values of `tensor` on the host, row-major.
-pub(crate) fn download(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().expect("all weights are float32")
-}

@@ -1,13 +1,14 @@
 //! Training of a single SAE.
 
 use burn::tensor::{Device, Tensor};
+use nanoscope_kernels::to_host;
 use nanoscope_sae::Sae;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use crate::adam::Adam;
 use crate::dead_features::{LastFired, resample};
-use crate::parameters::{Parameters, Weight, download};
+use crate::parameters::{Parameters, Weight};
 use crate::pass::{self, Dense, Keep, Pass, Selected};
 use crate::recipe::{Method, Recipe};
 use crate::simd::square;
@@ -239,7 +240,7 @@ impl Trainer {
 fn norm(parameters: &Parameters) -> f64 {
     // Row by row: burn sums a large tensor in an order that depends on the threads.
     let squares = parameters.iter().map(|(_, tensor)| {
-        let rows = download(tensor.clone().square().sum_dim(1));
+        let rows = to_host(tensor.clone().square().sum_dim(1));
         rows.into_iter().map(f64::from).sum::<f64>()
     });
     squares.sum::<f64>().sqrt()
@@ -289,11 +290,11 @@ mod tests {
         let mut trainer = Trainer::new(&recipe, 2, &x, &device).unwrap();
         let mut after = Vec::new();
         for step in 1..=10 {
-            let mut bias = download(trainer.parameters.get(Weight::EncoderBias));
+            let mut bias = to_host(trainer.parameters.get(Weight::EncoderBias));
             bias[0] = -1e3;
             trainer.parameters.set(Weight::EncoderBias, upload(bias, [1, 4], &device));
             trainer.step(&x).unwrap();
-            if download(trainer.parameters.get(Weight::EncoderBias))[0] == 0.0 {
+            if to_host(trainer.parameters.get(Weight::EncoderBias))[0] == 0.0 {
                 after.push(step);
             }
         }

@@ -55,6 +55,31 @@ test("a label is saved to the file that the page names, and is there after a res
   await later.context.close();
 });
 
+test("a label that somebody else changes or removes is the server's when the feature is opened again", async () => {
+  const at = await harness.serve([], { XDG_DATA_HOME: join(harness.folder, "shared") });
+  const set = (label) => fetch(new URL(`/api/saes/3-resid_post/features/11/label`, at), { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ label }) });
+  assert.equal((await set("first")).status, 200);
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }, [`${HOOK}:11:add:1`]), { at });
+  const opened = async () => {
+    await page.click("#specs .name");
+    await page.waitForSelector("#view .facts dd");
+    return { title: await page.textContent("#view h2"), field: await page.inputValue("#view .edit input") };
+  };
+  assert.deepEqual(await opened(), { title: "first", field: "first" });
+
+  await set("second");
+  await page.keyboard.press("Escape");
+  assert.deepEqual(await opened(), { title: "second", field: "second" });
+  await set("");
+  await page.keyboard.press("Escape");
+  const { title, field } = await opened();
+  assert.equal(field, "");
+  assert.notEqual(title, "second");
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("where no file can be written the page says so, and the download works", async () => {
   writeFileSync(join(harness.folder, "a-file"), "");
   const at = await harness.serve([], { XDG_DATA_HOME: join(harness.folder, "a-file") });

@@ -1,10 +1,12 @@
 //! Compares the closed form, with few entries and with all, with automatic differentiation.
 
+use nanoscope_kernels::to_host;
+
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 use crate::pass::autodiff::autodiff;
 use crate::pass::closed_form::closed_form;
 use crate::pass::entries::CHUNK_ROWS;
@@ -105,8 +107,8 @@ fn assert_same(found: &Pass, expected: &Pass, case: &str) {
     assert_eq!(found.fired, expected.fired, "{case}: fired");
     assert_eq!(found.gradients.iter().count(), expected.gradients.iter().count(), "{case}");
     for (part, expected) in expected.gradients.iter() {
-        let found = download(found.gradients.get(part));
-        close(part.name(), &wide(&found), &wide(&download(expected.clone())));
+        let found = to_host(found.gradients.get(part));
+        close(part.name(), &wide(&found), &wide(&to_host(expected.clone())));
     }
 }
 
@@ -169,7 +171,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let pass = pool.install(|| closed_form(loss, &parameters, &x(), share).unwrap());
                 let gradients: Vec<_> =
-                    pass.gradients.iter().map(|(_, of)| download(of.clone())).collect();
+                    pass.gradients.iter().map(|(_, of)| to_host(of.clone())).collect();
                 (pass.losses, pass.errors, pass.fired, gradients)
             };
 
@@ -182,7 +184,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn pre_activations_that_are_not_finite_are_left_to_automatic_differentiation() {
     let loss = Dense::Relu { l1: 0.1 };
     let mut parameters = of_method(loss, &parameters(0.0));
-    let mut bias = download(parameters.get(Weight::EncoderBias));
+    let mut bias = to_host(parameters.get(Weight::EncoderBias));
     bias[7] = f32::NAN;
     let device = parameters.get(Weight::Encoder).device();
     parameters.set(Weight::EncoderBias, upload(bias, [1, D_SAE], &device));

@@ -2,8 +2,9 @@
 //! backend.
 
 use burn::tensor::{Tensor, activation};
+use nanoscope_kernels::to_host;
 
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 use crate::pass::losses::{Dense, Losses, Pass};
 
 /// The terms of a loss, as tensors in the autodiff graph.
@@ -52,7 +53,7 @@ pub(super) fn autodiff(loss: Dense, parameters: &Parameters, x: &[f32]) -> Pass 
         },
         fired: fired(graph.features.inner()),
         smallest: None,
-        errors: download(errors.inner()),
+        errors: to_host(errors.inner()),
         gradients: Parameters::new(tracked.iter().map(|(part, weight)| {
             let gradient = weight.grad_remove(&mut gradients);
             // A weight that this batch does not affect, such as a threshold far from every
@@ -139,5 +140,5 @@ fn pre_activations(parameters: &Parameters, x: Tensor<2>) -> Tensor<2> {
 /// - `features`: `[rows, d_sae]`
 fn fired(features: Tensor<2>) -> Vec<u32> {
     let counts = features.greater_scalar(0.0).float().sum_dim(0);
-    download(counts).into_iter().map(|count| count as u32).collect()
+    to_host(counts).into_iter().map(|count| count as u32).collect()
 }

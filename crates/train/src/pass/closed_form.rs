@@ -6,9 +6,10 @@
 //! too, and six in a gated SAE.
 
 use burn::tensor::Tensor;
+use nanoscope_kernels::to_host;
 use rayon::prelude::*;
 
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 use crate::pass::dense_products;
 use crate::pass::encoder::{Input, decoder_bias_gradient, pre_activations};
 use crate::pass::entries::Entries;
@@ -40,7 +41,7 @@ pub(super) fn closed_form(
 ) -> Option<Pass> {
     let [d_sae, d_in] = parameters.get(Weight::Decoder).dims();
     let size = Size { rows: x.len() / d_in, d_in, d_sae };
-    let decoder = download(parameters.get(Weight::Decoder));
+    let decoder = to_host(parameters.get(Weight::Decoder));
     let batch = Batch { parameters, decoder: &decoder, x, size, sparse_share };
     match loss {
         Dense::Relu { l1 } => batch.pass(&Relu::new(l1, size.rows, &decoder, d_in)),
@@ -84,7 +85,7 @@ impl Batch<'_> {
         }
         let form = self.form(method, pre);
 
-        let b_dec = download(parameters.get(Weight::DecoderBias));
+        let b_dec = to_host(parameters.get(Weight::DecoderBias));
         let mut errors = self.errors(method, &form, &b_dec);
         let (mse, row_errors) = (mean_square(&errors, rows), row_squares(&errors, d_in));
         let by_row = (2.0 / rows as f64) as f32;

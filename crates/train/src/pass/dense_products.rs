@@ -1,10 +1,11 @@
 //! The products of the closed form with all entries, for batches in which many features are active.
 
 use burn::tensor::Tensor;
+use nanoscope_kernels::to_host;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::parameters::{download, upload};
+use crate::parameters::upload;
 use crate::pass::entries::CHUNK_ROWS;
 use crate::pass::rule::{Along, Rule, Sums};
 use crate::pass::sparse_products::FeatureGradients;
@@ -42,7 +43,7 @@ pub(super) fn errors(
     b_dec: &[f32],
     x: &[f32],
 ) -> Vec<f32> {
-    let mut errors = download(features.matmul(decoder));
+    let mut errors = to_host(features.matmul(decoder));
     let rows = errors.par_chunks_exact_mut(b_dec.len()).zip(x.par_chunks_exact(b_dec.len()));
     rows.with_min_len(64).for_each(|(error, x)| {
         for ((error, b), x) in error.iter_mut().zip(b_dec).zip(x) {
@@ -71,8 +72,8 @@ pub(super) fn gradients<R: Rule>(
     let [rows, d_sae] = features.dims();
     let device = decoder.device();
     let decoder_gradient = features.transpose().matmul(upstream.clone());
-    let mut along = download(upstream.matmul(decoder.clone().transpose()));
-    let gates = gates.map(|gates| download(gates.matmul(decoder.clone().transpose())));
+    let mut along = to_host(upstream.matmul(decoder.clone().transpose()));
+    let gates = gates.map(|gates| to_host(gates.matmul(decoder.clone().transpose())));
 
     let arch = Arch::new();
     let per_chunk = CHUNK_ROWS * d_sae;
@@ -102,9 +103,5 @@ pub(super) fn gradients<R: Rule>(
     }
     drop(gates);
     let encoder = upload(along, [rows, d_sae], &device).transpose().matmul(x);
-    FeatureGradients {
-        encoder: download(encoder),
-        decoder: download(decoder_gradient),
-        sums: total,
-    }
+    FeatureGradients { encoder: to_host(encoder), decoder: to_host(decoder_gradient), sums: total }
 }

@@ -1,10 +1,11 @@
 //! Pre-activations, and the gradients of a bias that is subtracted before the encoder.
 
 use burn::tensor::Tensor;
+use nanoscope_kernels::to_host;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 
 /// The activations that are encoded: as they are, or with `b_dec` subtracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub(super) fn pre_activations(parameters: &Parameters, x: Tensor<2>, input: Inpu
         // `(x − b_dec) · W + b = x · W + (b − b_dec · W)`.
         bias = bias - parameters.get(Weight::DecoderBias).matmul(turned.clone());
     }
-    let bias = download(bias);
-    let mut pre = download(x.matmul(turned));
+    let bias = to_host(bias);
+    let mut pre = to_host(x.matmul(turned));
     let arch = Arch::new();
     pre.par_chunks_exact_mut(bias.len()).with_min_len(16).for_each(|row| {
         arch.dispatch(|| row.iter_mut().zip(&bias).for_each(|(pre, bias)| *pre += bias));

@@ -1,12 +1,14 @@
 //! Checks each loss's gradient against finite differences of the same loss, written out in float64.
 
+use nanoscope_kernels::to_host;
+
 use std::collections::BTreeMap;
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 use crate::pass::autodiff::autodiff;
 use crate::pass::closed_form::closed_form;
 use crate::pass::{Dense, Keep, Pass, Selected};
@@ -54,7 +56,7 @@ fn numbers(parameters: &Parameters) -> Numbers {
     parameters
         .iter()
         .map(|(part, tensor)| {
-            (part.name(), download(tensor.clone()).into_iter().map(f64::from).collect())
+            (part.name(), to_host(tensor.clone()).into_iter().map(f64::from).collect())
         })
         .collect()
 }

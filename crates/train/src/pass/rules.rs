@@ -1,7 +1,9 @@
 //! ReLU, JumpReLU and gated SAEs, feature by feature, for the pass in closed form.
 #![allow(clippy::inline_always, reason = "compiled for the registers of the caller, as in simd.rs")]
 
-use crate::parameters::{Parameters, Weight, download};
+use nanoscope_kernels::to_host;
+
+use crate::parameters::{Parameters, Weight};
 use crate::pass::encoder::Input;
 use crate::pass::entries::BLOCK;
 use crate::pass::rule::{Along, Rule, Sums};
@@ -137,7 +139,7 @@ impl JumpRelu {
         rows: usize,
         parameters: &Parameters,
     ) -> Self {
-        let thresholds = download(parameters.get(Weight::LogThreshold).exp());
+        let thresholds = to_host(parameters.get(Weight::LogThreshold).exp());
         let half = (bandwidth / 2.0) as f32;
         // Lowered by more than the rounding of `pre − threshold`.
         let floor = |threshold: &f32| threshold - half - 1e-5 * (threshold + half);
@@ -237,9 +239,9 @@ impl Gated {
     ) -> Self {
         Self {
             l1: L1::new(l1, rows, decoder, d_in),
-            bias: download(parameters.get(Weight::EncoderBias)),
-            factor: download(parameters.get(Weight::Magnitude).exp()),
-            magnitude_bias: download(parameters.get(Weight::MagnitudeBias)),
+            bias: to_host(parameters.get(Weight::EncoderBias)),
+            factor: to_host(parameters.get(Weight::Magnitude).exp()),
+            magnitude_bias: to_host(parameters.get(Weight::MagnitudeBias)),
         }
     }
 }

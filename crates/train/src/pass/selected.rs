@@ -4,9 +4,11 @@
 //! form and touches only `k` features per activation. Only the product with the encoder is dense:
 //! one of the five products in an autodiff graph over dense features.
 
+use nanoscope_kernels::to_host;
+
 use rayon::prelude::*;
 
-use crate::parameters::{Parameters, Weight, download, upload};
+use crate::parameters::{Parameters, Weight, upload};
 use crate::pass::encoder::{Input, decoder_bias_gradient, pre_activations};
 use crate::pass::entries::Entries;
 use crate::pass::losses::{Losses, Pass};
@@ -47,8 +49,8 @@ impl Selected<'_> {
         let encoder = parameters.get(Weight::Encoder);
         let ([d_sae, d_in], device) = (encoder.dims(), encoder.device());
         let size = Size { rows: x.len() / d_in, d_in, d_sae };
-        let decoder = download(parameters.get(Weight::Decoder));
-        let b_dec = download(parameters.get(Weight::DecoderBias));
+        let decoder = to_host(parameters.get(Weight::Decoder));
+        let b_dec = to_host(parameters.get(Weight::DecoderBias));
 
         let uploaded = upload(x.to_vec(), [size.rows, d_in], &device);
         let pre = pre_activations(parameters, uploaded, Input::WithoutDecoderBias);

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use nanoscope_corpus::ActivationSource;
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_sae::{Sae, SaeError, SaeWeights, SparseFeatures};
 use serde::Serialize;
 
@@ -90,7 +91,7 @@ impl Sums {
             x: vec![0.0; sae.config().d_in()],
             fires: vec![0; sae.config().d_sae()],
             l1: 0.0,
-            decoder_norms: numbers(sae.decoder_norms()),
+            decoder_norms: to_host(sae.decoder_norms()),
         }
     }
 
@@ -108,11 +109,11 @@ impl Sums {
         self.add_features(&features);
         self.l1 += match method {
             Method::Gated { .. } => {
-                numbers(gates(sae, tensor.clone())).into_iter().map(f64::from).sum()
+                to_host(gates(sae, tensor.clone())).into_iter().map(f64::from).sum()
             }
             _ => self.weighted_sum(&features),
         };
-        let reconstructed = numbers(sae.decode_sparse(&features, tensor));
+        let reconstructed = to_host(sae.decode_sparse(&features, tensor));
         let square = |&x: &f32| f64::from(x) * f64::from(x);
         for (x, back) in x.chunks(d_in).zip(reconstructed.chunks(d_in)) {
             self.rows += 1;
@@ -187,10 +188,6 @@ fn gates(sae: &Sae, x: Tensor<2>) -> Tensor<2> {
     let x = if sae.config().apply_b_dec_to_input() { x - b_dec.unsqueeze() } else { x };
     let gates = x.matmul(w_enc) + b_enc.unsqueeze();
     (activation::relu(gates) * sae.decoder_norms().unsqueeze()).sum_dim(1)
-}
-
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().expect("an SAE computes in float32")
 }
 
 #[cfg(test)]
@@ -275,8 +272,8 @@ mod tests {
         let x = vec![3.0, 4.0, 4.0, 3.0, 0.0, -5.0];
         let found = validated_as(Architecture::Gated, Some(magnitude), x, &method).unwrap().0;
         // (3, 4) becomes (3, 0), (4, 3) becomes (4, 0).
-        let mse = (16.0 + 9.0 + 25.0) / 3.0 * 2.0 / 25.0;
-        let expected = mse + 0.5 * 2_f64.sqrt() / 5.0 * 12.0 / 3.0;
+        let of_gated = (16.0 + 9.0 + 25.0) / 3.0 * 2.0 / 25.0;
+        let expected = of_gated + 0.5 * 2_f64.sqrt() / 5.0 * 12.0 / 3.0;
         assert!((found.loss - expected).abs() < 1e-6, "{} {expected}", found.loss);
 
         let jump_relu = Method::JumpRelu {

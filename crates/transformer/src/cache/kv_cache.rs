@@ -261,7 +261,7 @@ mod tests {
             n_layer: 1,
             n_head: 2,
             n_kv_head: 2,
-            n_embd: 16,
+            n_embd: 32,
         };
         let mut config = Era::E6.config(shape, None).unwrap();
         config.max_positions = 5;
