@@ -6,7 +6,6 @@ use crate::config::Normalization;
 
 /// Added to the standard deviation, as SAELens and OpenAI do.
 const EPSILON: f32 = 1e-5;
-/// Below any norm that a sum of squares in float32 can distinguish from zero.
 
 /// The inverse of a normalisation: `y · scale + shift`.
 #[derive(Debug)]

@@ -193,7 +193,10 @@ mod tests {
         };
         let count = async || {
             rounds.set(rounds.get() + 1);
-            tokio::task::yield_now().await;
+            // Until each text has been asked for its events.
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
         };
 
         let ends = tokio::select! {

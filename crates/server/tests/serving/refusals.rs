@@ -39,7 +39,7 @@ async fn each_wrong_field_is_named() {
         (with("special_tokens", json!(1)), "special_tokens", "expected a boolean"),
         (
             with("stream_options", json!({"include_usgae": true})),
-            "stream_options",
+            "stream_options.include_usgae",
             "unknown field `include_usgae`",
         ),
         (
