@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, bf16};
 use nanoscope_kernels::to_host;
 
 use crate::decoder::clamp_norms;
@@ -36,7 +36,9 @@ impl Sae {
             for matrix in [&self.w_dec, &self.w_enc.transposed()] {
                 let rows = matrix.rows(&ids, &indices);
                 let [_, width] = rows.dims();
-                let rows = to_host(rows);
+                // As an SAE has them that was read in bfloat16.
+                let rounded = |weight: f32| bf16::from_f32(weight).to_f32();
+                let rows: Vec<f32> = to_host(rows).into_iter().map(rounded).collect();
                 landmarks.extend(rows.chunks_exact(width).map(place_of_largest));
                 let squares = rows.iter().map(|&weight| f64::from(weight).powi(2)).sum::<f64>();
                 landmarks.push(((squares / count as f64).log2() * 4.0).round() as i32 as u32);
@@ -44,6 +46,11 @@ impl Sae {
             landmarks.push(place_of_largest(&to_host(self.b_enc.clone())));
             landmarks.into()
         })
+    }
+
+    /// Sets the [`landmarks`](Self::landmarks), for a loader that has rounded the matrices.
+    pub fn with_landmarks(self, landmarks: Arc<[u32]>) -> Self {
+        Self { unrounded: Some(landmarks), ..self }
     }
 
     /// Computes the geometry of each of `features`, in their order.

@@ -226,14 +226,20 @@ impl SaeFile {
 
     /// Loads the weights onto `device`, one at a time, with matrices as `dtype`.
     pub(crate) fn load(&self, device: &Device, dtype: MatrixDtype) -> Result<Sae, CheckpointError> {
-        let MatrixDtype::Float(dtype) = dtype else {
-            if !is_host(device) {
-                let path = self.path().to_owned();
-                return Err(CheckpointError::DeviceDtype { path, dtype });
+        match dtype {
+            MatrixDtype::Int8 if !is_host(device) => {
+                Err(CheckpointError::DeviceDtype { path: self.path().to_owned(), dtype })
             }
-            return Ok(self.load_as(device, WeightDtype::F32)?.with_matrices_as(DType::I8));
-        };
-        self.load_as(device, dtype)
+            MatrixDtype::Int8 => {
+                Ok(self.load_as(device, WeightDtype::F32)?.with_matrices_as(DType::I8))
+            }
+            // It is recognised by numbers as bfloat16 has them, which these are not rounded to once.
+            MatrixDtype::Float(WeightDtype::F16) if self.stored_dtype(device) != dtype => {
+                let landmarks = self.load_as(device, WeightDtype::F32)?.landmarks();
+                Ok(self.load_as(device, WeightDtype::F16)?.with_landmarks(landmarks))
+            }
+            MatrixDtype::Float(dtype) => self.load_as(device, dtype),
+        }
     }
 
     fn load_as(&self, device: &Device, dtype: WeightDtype) -> Result<Sae, CheckpointError> {

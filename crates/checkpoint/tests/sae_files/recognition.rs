@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{
-    CheckpointError, InspectOptions, LoadedSae, Metadata, SaeOptions, SaePath, WeightDtype,
-    inspect, inspect_with, load_sae, load_sae_with, load_saes_with, save_sae,
+    CheckpointError, InspectOptions, LoadedSae, MatrixDtype, Metadata, SaeOptions, SaePath,
+    WeightDtype, inspect, inspect_with, load_sae, load_sae_as, load_sae_with, load_saes_with,
+    save_sae,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Architecture;
@@ -185,4 +186,16 @@ fn a_file_that_two_formats_claim_is_refused_with_both_names() {
     assert!(error.to_string().contains("saelens and llama-scope"), "{error}");
     let loaded = load_sae_with(dir.path(), &device(), &stated("llama-scope")).unwrap();
     assert_eq!(loaded.format, "Llama Scope");
+}
+
+#[test]
+fn an_sae_is_recognised_in_every_type_that_it_is_loaded_as() {
+    for layer in ["layer_0", "layer_3"] {
+        let path = root(&format!("models/demo/saes/{layer}"));
+        let exact = load_sae(&path, &device()).unwrap().sae.landmarks();
+        for dtype in [WeightDtype::BF16.into(), WeightDtype::F16.into(), MatrixDtype::Int8] {
+            let rounded = load_sae_as(&path, &device(), dtype).unwrap().sae;
+            assert_eq!(rounded.landmarks(), exact, "{layer} {dtype:?}");
+        }
+    }
 }

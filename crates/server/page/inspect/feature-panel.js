@@ -33,14 +33,16 @@ export function featurePanel(about, hook, feature, act) {
     entitle();
     act.named();
     rest.replaceChildren(...facts(data, act));
-    if (!input.value) input.value = label(hook, feature);
+    // Unless it has been edited meanwhile.
+    if (input.value === before) input.value = label(hook, feature);
   }, (error) => {
     rest.replaceChildren(el("p", { class: "error" }, error.message));
     act.failed(error);
   });
 
   const input = el("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "What does it respond to?", "aria-label": "Label" });
-  input.value = label(hook, feature);
+  const before = label(hook, feature);
+  input.value = before;
   const status = el("span", { class: "hint", role: "status" });
   const sae = about.saes.find((one) => one.hook === hook);
   const place = el("p", { class: "hint place" });
