@@ -49,8 +49,9 @@ impl Sae {
     }
 
     /// Sets the [`landmarks`](Self::landmarks), for a loader that has rounded the matrices.
-    pub fn with_landmarks(self, landmarks: Arc<[u32]>) -> Self {
-        Self { unrounded: Some(landmarks), ..self }
+    pub fn with_landmarks(mut self, landmarks: Arc<[u32]>) -> Self {
+        self.unrounded = Some(landmarks);
+        self
     }
 
     /// Computes the geometry of each of `features`, in their order.

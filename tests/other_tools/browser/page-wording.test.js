@@ -50,7 +50,7 @@ test("a value out of range is said in words, by the name it has on the page", as
 
   for (const [id, value, says] of [
     ["#temperature", "-3", /^Temperature: expected a number from 0 to 100\. 0\.7 is still used\.$/],
-    ["#top-p", "2", /^Top-p: expected a number from 0 to 1\./],
+    ["#top-p", "2", /^Top-p: expected a number from 0.001 to 1\./],
     ["#top-k", "1.5", /^Top-k: expected a whole number from 0 to/],
     ["#seed", "-1", /^Seed: expected a whole number from 0 to/],
     ["#max-tokens", "100000", /^Tokens: expected a whole number from 1 to 4096; the model’s context ends after 256, the prompt’s included\. 2 is still used\.$/],

@@ -49,8 +49,8 @@ pub(crate) async fn respond(
 ) -> Result<Response, ApiError> {
     let CommonParams { n, sampling, extension, delivery, .. } = params;
     let silent = sampling.max_tokens == 0;
-    check_room(&state, asked.endpoint, &prompts, silent)?;
     let scored = silent || (asked.echo && asked.logprobs);
+    check_room(&state, &asked, &prompts, silent)?;
     let scores = if scored { score_all(&state, params, &prompts).await? } else { Vec::new() };
     let mut sources: Vec<Source> = Vec::new();
     if silent {
@@ -105,18 +105,20 @@ async fn score_all(
 /// Checks that the context has room for each prompt and, unless `silent`, a generated token.
 fn check_room(
     state: &AppState,
-    endpoint: Endpoint,
+    asked: &Asked,
     prompts: &[Prompt],
     silent: bool,
 ) -> Result<(), ApiError> {
     let context = state.served.model.context_len();
     let room = usize::from(!silent);
     if let Some(prompt) = prompts.iter().find(|prompt| prompt.ids.len() + room > context) {
-        let (field, subject, advice) = match endpoint {
+        let (field, subject, advice) = match asked.endpoint {
             Endpoint::Completion if silent => ("prompt", "it has", ""),
-            Endpoint::Completion => {
+            // A client that asks for the prompt's scores may want no text.
+            Endpoint::Completion if asked.echo => {
                 ("prompt", "it has", " for a generated token; `max_tokens: 0` generates none")
             }
+            Endpoint::Completion => ("prompt", "it has", " for a generated token"),
             Endpoint::Chat => ("messages", "they are", " for an answer"),
         };
         let message = format!(
