@@ -22,9 +22,10 @@ macro_rules! embed {
     };
 }
 
-/// The embedded files of `models/demo`, with their paths there.
+/// The embedded files of `models/demo`, with their paths there. A constant would be in the binary once for each
+/// function that uses it.
 #[cfg(feature = "demo")]
-const FILES: &[(&str, &[u8])] = embed![
+static FILES: &[(&str, &[u8])] = embed![
     "base_checkpoints/d4/meta_001359.json",
     "base_checkpoints/d4/model_001359.pt",
     "tokenizer/tokenizer.pkl",
@@ -51,7 +52,7 @@ const FILES: &[(&str, &[u8])] = embed![
 const TOPICS: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/topics.json"));
 #[cfg(not(feature = "demo"))]
-const FILES: &[(&str, &[u8])] = &[];
+static FILES: &[(&str, &[u8])] = &[];
 #[cfg(not(feature = "demo"))]
 const TOPICS: &[u8] = b"[]";
 
