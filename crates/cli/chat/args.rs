@@ -20,8 +20,8 @@ Examples:
 
 /help lists the commands, the arrow keys select a token, Esc stops a text, /quit exits. A model in
 nanochat's mid, chatsft or chatrl checkpoints, or with a chat template, starts in chat mode, any other
-in story mode; --chat, --story and /mode change that. With --special-tokens, special tokens in the text of a story are
-read as tokens; a message of a conversation is always plain text.")]
+in story mode; --chat, --story and /mode change that. With --special-tokens, special tokens in the
+text of a story are read as tokens; a message of a conversation is always plain text.")]
 pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

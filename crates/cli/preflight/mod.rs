@@ -6,4 +6,4 @@ mod outputs;
 
 pub(crate) use self::folder::{NewFolder, output_folder, replaceable_folder};
 pub(crate) use self::memory::{check_memory, is_cpu};
-pub(crate) use self::outputs::{Inputs, check_outputs};
+pub(crate) use self::outputs::{Inputs, check_outputs, real_path};

@@ -49,8 +49,8 @@ pub(crate) fn check_outputs(outputs: &[(&str, Option<&Path>)], inputs: &Inputs<'
     let files = outputs.iter().filter_map(|&(flag, path)| Some((flag, path?)));
     let files: Vec<_> = files.filter(|(_, path)| !is_stdout(path)).collect();
     for (at, &(flag, path)) in files.iter().enumerate() {
-        let real = real(path);
-        if let Some((other, _)) = files[..at].iter().find(|(_, path)| self::real(path) == real) {
+        let real = real_path(path);
+        if let Some((other, _)) = files[..at].iter().find(|(_, path)| real_path(path) == real) {
             let error = format!("{other} and {flag} name the same file");
             return Err(Hint::new(error, "name two files").into());
         }
@@ -71,7 +71,7 @@ fn is_part(real: &Path, input: &Path) -> bool {
 }
 
 /// The path at the end of links, also of a file that does not exist yet.
-fn real(path: &Path) -> PathBuf {
+pub(crate) fn real_path(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.canonicalize().unwrap_or_else(|_| match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) => {

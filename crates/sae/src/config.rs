@@ -114,8 +114,10 @@ const MAX_SIZE: usize = 1 << 28;
 /// another SAE, unless `d_in` is larger.
 const MAX_ITERATIONS: usize = 1 << 16;
 
-/// The scales of activations whose inverse can be computed as exactly.
-const SCALES: RangeInclusive<f32> = f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE;
+impl Normalization {
+    /// The scales of activations that can be undone: the inverse of each is as exact.
+    pub const SCALES: RangeInclusive<f32> = f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE;
+}
 
 impl SaeConfig {
     /// Creates a configuration for activations of width `d_in` and `d_sae` features, without
@@ -214,7 +216,9 @@ impl SaeConfig {
             return Err(SaeError::PursuitWidth { d_in: self.d_in, d_out: self.d_out });
         }
         match self.normalization {
-            Normalization::ExpectedAverageOnlyIn { scale } if !SCALES.contains(&scale) => {
+            Normalization::ExpectedAverageOnlyIn { scale }
+                if !Normalization::SCALES.contains(&scale) =>
+            {
                 Err(SaeError::Scale { found: scale })
             }
             Normalization::LayerNorm if self.d_in == 1 => Err(SaeError::LayerNormWidth),

@@ -36,7 +36,7 @@ impl Sae {
             for matrix in [&self.w_dec, &self.w_enc.transposed()] {
                 let rows = matrix.rows(&ids, &indices);
                 let [_, width] = rows.dims();
-                // As an SAE has them that was read in bfloat16.
+                // An SAE that was read in bfloat16 has only these.
                 let rounded = |weight: f32| bf16::from_f32(weight).to_f32();
                 let rows: Vec<f32> = to_host(rows).into_iter().map(rounded).collect();
                 landmarks.extend(rows.chunks_exact(width).map(place_of_largest));

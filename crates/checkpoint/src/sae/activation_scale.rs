@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nanoscope_sae::Normalization;
 use thiserror::Error;
 
 /// The scale of the activations that an SAE was trained on, for files that leave it open.
@@ -34,10 +35,7 @@ impl FromStr for ActivationScale {
             return Ok(Self::Folded);
         }
         match text.parse() {
-            // Others have no inverse that is as exact.
-            Ok(scale) if (f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE).contains(&scale) => {
-                Ok(Self::Factor(scale))
-            }
+            Ok(scale) if Normalization::SCALES.contains(&scale) => Ok(Self::Factor(scale)),
             _ => Err(ActivationScaleError { found: text.to_owned() }),
         }
     }

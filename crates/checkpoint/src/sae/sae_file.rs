@@ -233,7 +233,7 @@ impl SaeFile {
             MatrixDtype::Int8 => {
                 Ok(self.load_as(device, WeightDtype::F32)?.with_matrices_as(DType::I8))
             }
-            // It is recognised by numbers as bfloat16 has them, which these are not rounded to once.
+            // The landmarks are those of weights rounded once, to bfloat16; these would be rounded twice.
             MatrixDtype::Float(WeightDtype::F16) if self.stored_dtype(device) != dtype => {
                 let landmarks = self.load_as(device, WeightDtype::F32)?.landmarks();
                 Ok(self.load_as(device, WeightDtype::F16)?.with_landmarks(landmarks))

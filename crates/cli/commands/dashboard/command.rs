@@ -20,7 +20,7 @@ use crate::args::ModelArgs;
 use crate::commands::features::{model_flags, sae_at};
 use crate::commands::interruption::is_interruption;
 use crate::load::open;
-use crate::preflight::{check_memory, is_cpu, output_folder, replaceable_folder};
+use crate::preflight::{check_memory, is_cpu, output_folder, real_path, replaceable_folder};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
@@ -39,19 +39,13 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
     }
 }
 
-/// Returns whether a folder is another one, or in it.
-fn is_in(inner: &Path, outer: &Path) -> bool {
-    let real = |dir: &Path| dir.canonicalize().or_else(|_| std::path::absolute(dir));
-    matches!((real(inner), real(outer)), (Ok(inner), Ok(outer)) if inner.starts_with(&outer))
-}
-
 /// Builds the dashboard and writes it.
 fn make(args: &DashboardArgs) -> Result<()> {
     // The new folder is filled beside the one that it replaces.
     let out = replaceable_folder(&args.out)?;
     check_output_dir(&out)?;
     let neuronpedia = args.neuronpedia.as_deref().map(output_folder).transpose()?;
-    if neuronpedia.as_deref().is_some_and(|dir| is_in(dir, &out)) {
+    if neuronpedia.as_deref().is_some_and(|dir| real_path(dir).starts_with(real_path(&out))) {
         let hint = "choose a folder beside it: a dashboard replaces its whole folder";
         return Err(Hint::new("--neuronpedia is in the folder of --out", hint).into());
     }

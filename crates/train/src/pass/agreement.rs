@@ -1,7 +1,6 @@
 //! Compares the closed form, with few entries and with all, with automatic differentiation.
 
 use nanoscope_kernels::to_host;
-
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};

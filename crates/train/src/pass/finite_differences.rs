@@ -1,9 +1,8 @@
 //! Checks each loss's gradient against finite differences of the same loss, written out in float64.
 
-use nanoscope_kernels::to_host;
-
 use std::collections::BTreeMap;
 
+use nanoscope_kernels::to_host;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
