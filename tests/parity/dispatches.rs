@@ -20,11 +20,20 @@ const FIRST: usize = 12;
 /// Steps within one block of 64 keys.
 const STEPS: usize = 40;
 
-/// The numbers of operations that were compiled and run.
+/// The number of operations in a step of the model below on wgpu, as measured.
+const MOST: usize = 105;
+/// Reductions in a step that are fused with what is before or after them.
+const FUSED: usize = 8;
+/// The most operations that run in the place of a fused reduction where cubecl has measured them to be faster,
+/// which is so at times on a busy machine.
+const UNFUSED: usize = 8;
+
+/// The numbers of operations that were compiled and run, and of fused reductions among the latter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Counts {
     compiled: usize,
     run: usize,
+    fused: usize,
 }
 
 impl Counts {
@@ -40,7 +49,14 @@ impl Counts {
             text = longer;
         }
         let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
-        Self { compiled: count("[START_KERNEL_COMPILATION]"), run: count("| ") }
+        let fused = ["ReduceKernelFused", "ReduceKernelBroadcasted"];
+        let is_fused =
+            |line: &&str| line.starts_with("| ") && fused.iter().any(|name| line.contains(name));
+        Self {
+            compiled: count("[START_KERNEL_COMPILATION]"),
+            run: count("| "),
+            fused: text.lines().filter(is_fused).count(),
+        }
     }
 }
 
@@ -84,13 +100,12 @@ fn steps_with_a_log() {
     let half = steps(STEPS / 2);
     let all = steps(STEPS / 2);
 
-    let run = (all.run - half.run) / (STEPS / 2);
+    let in_a_step = |all: usize, half: usize| (all - half) / (STEPS / 2);
+    let (run, fused) = (in_a_step(all.run, half.run), in_a_step(all.fused, half.fused));
     println!("{first:?}, {half:?}, {all:?}: {run} operations in a step");
     assert!(first.compiled > 10 && run > 10, "the log has another form: {all:?}");
     assert_eq!(all.compiled, half.compiled, "a step compiles");
     assert_eq!(all.run - half.run, half.run - first.run, "the number of operations changes");
-    assert!(run <= MOST, "{run} operations in a step of {} layers", shape.n_layer);
+    let most = MOST + FUSED.saturating_sub(fused) * (UNFUSED - 1);
+    assert!(run <= most, "{run} operations in a step, of them {fused} fused reductions");
 }
-
-/// The number of operations in a step of the model above on wgpu, as measured.
-const MOST: usize = 105;
