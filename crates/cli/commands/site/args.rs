@@ -28,8 +28,10 @@ The program that runs on a GPU by WebGPU, where a browser has one, is optional:
       --no-default-features --features webgpu
   wasm-bindgen --target web --remove-name-section --out-dir target/browser \\
       --out-name nanoscope_browser_gpu target/wasm32-unknown-unknown/wasm/nanoscope_browser.wasm
-A binary that was built with `--features site` and this folder's absolute path in NANOSCOPE_BROWSER
-contains the program for CPUs, and needs no --browser.")]
+The binaries of a release contain both programs, and need no --browser. So does one that is built with
+them, packed:
+  gzip -9 --keep target/browser/*.wasm
+  NANOSCOPE_BROWSER=\"$PWD/target/browser\" cargo build --release --features site")]
 pub(crate) struct SiteArgs {
     /// The folder to write: new, empty, or one that this command wrote
     #[arg(long, value_name = "DIR")]

@@ -21,16 +21,16 @@ pub(super) struct Program {
     pub(super) glue: Cow<'static, str>,
 }
 
-/// The program in `folder`, or else the one in the binary, and the one for GPUs if `folder` has it.
+/// The programs for CPUs and for GPUs: those in `folder`, where the second may be missing, or else those in the binary.
 pub(super) fn programs(folder: Option<&Path>) -> Result<(Program, Option<Program>)> {
     let Some(folder) = folder else {
-        let cpu = built_in().ok_or_else(|| {
+        let (cpu, gpu) = built_in()?.ok_or_else(|| {
             let error = "this binary does not contain the program for browsers";
             let hint =
                 "build it as `nanoscope site --help` says, and name its folder with --browser";
             Hint::new(error, hint)
         })?;
-        return Ok((cpu, None));
+        return Ok((cpu, Some(gpu)));
     };
     let cpu = read(folder, CPU)?;
     let has_gpu = folder.join(format!("{GPU}_bg.wasm")).exists();
@@ -55,23 +55,41 @@ fn read(folder: &Path, name: &str) -> Result<Program> {
     Ok(Program { wasm: wasm.into(), glue: glue.into() })
 }
 
+/// The programs in the binary, for CPUs and for GPUs.
 #[cfg(feature = "site")]
-fn built_in() -> Option<Program> {
-    macro_rules! folder {
-        () => {
-            env!(
-                "NANOSCOPE_BROWSER",
-                "the feature `site` takes the program from the folder NANOSCOPE_BROWSER"
+fn built_in() -> Result<Option<(Program, Program)>> {
+    macro_rules! file {
+        ($name:literal) => {
+            concat!(
+                env!(
+                    "NANOSCOPE_BROWSER",
+                    "the feature `site` takes the programs from the folder NANOSCOPE_BROWSER"
+                ),
+                "/",
+                $name
             )
         };
     }
-    Some(Program {
-        wasm: include_bytes!(concat!(folder!(), "/nanoscope_browser_bg.wasm")).into(),
-        glue: include_str!(concat!(folder!(), "/nanoscope_browser.js")).into(),
-    })
+    let cpu = unpacked(
+        include_bytes!(file!("nanoscope_browser_bg.wasm.gz")),
+        include_str!(file!("nanoscope_browser.js")),
+    )?;
+    let gpu = unpacked(
+        include_bytes!(file!("nanoscope_browser_gpu_bg.wasm.gz")),
+        include_str!(file!("nanoscope_browser_gpu.js")),
+    )?;
+    Ok(Some((cpu, gpu)))
+}
+
+#[cfg(feature = "site")]
+fn unpacked(wasm: &[u8], glue: &'static str) -> Result<Program> {
+    let mut module = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(wasm), &mut module)
+        .context("the program for browsers in this binary is damaged")?;
+    Ok(Program { wasm: module.into(), glue: glue.into() })
 }
 
 #[cfg(not(feature = "site"))]
-fn built_in() -> Option<Program> {
-    None
+fn built_in() -> Result<Option<(Program, Program)>> {
+    Ok(None)
 }
