@@ -88,7 +88,7 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
 fn flags_that_would_be_ignored_are_refused() {
     let head = golden("head");
     let sae = golden("head/saes/relu/blocks_2_hook_mlp/best_model.pt");
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["convert", &head, "x", "--to", "nanoscope", "--dtype", "f16"], "--dtype is for SAEs"),
         (&["convert", &sae, "x", "--to", "nanochat-sae", "--era", "E3"], "--era is for models"),
         (
@@ -99,6 +99,8 @@ fn flags_that_would_be_ignored_are_refused() {
         (&["features", "--against", "a cake"], "--text"),
         (&["features", "--text", "a", "--against", "b", "--by", "mean"], "--by"),
         (&["features", "--near", "3", "--by", "mean"], "--by"),
+        (&["features", "--near", "3", "--keep-special"], "--keep-special is for a text"),
+        (&["features", "--grep", "dog", "--special-tokens"], "--special-tokens is for a text"),
         (&["features", "--model", &head, "--near", "3"], "no SAE is loaded"),
         (
             &["features", "--model", &head, "--sae", &sae, "--grep", "dog"],
@@ -109,6 +111,41 @@ fn flags_that_would_be_ignored_are_refused() {
         let (error, _) = failure(args);
         assert!(error.contains(message), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn a_search_takes_no_flag_of_the_other_ways_to_list_features() {
+    let searches: [&[&str]; 3] = [&["dog"], &["--promotes", "dog"], &["--fires-on", "dog"]];
+    let flags: [&[&str]; 8] = [
+        &["--text", "a dog"],
+        &["--against", "a cat"],
+        &["--by", "mean"],
+        &["--special-tokens"],
+        &["--keep-special"],
+        &["--grep", "dog"],
+        &["--near", "3"],
+        &["--feature", "3"],
+    ];
+    for search in searches {
+        for flag in flags {
+            let args = [&["features"], search, flag].concat();
+            let (error, code) = failure(&args);
+            assert!(error.contains("cannot be used with"), "{args:?}: {error}");
+            assert!(error.contains(flag[0]), "{args:?}: {error}");
+            assert_eq!(code, 2, "{args:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_too_large_to_hold_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len((256 << 20) + 1).unwrap();
+    let path = file.path().to_str().unwrap();
+
+    let (error, _) = failure(&["features", "--text-file", path]);
+
+    assert!(error.contains(&format!("{path} has more than 256 MiB")), "{error}");
 }
 
 #[test]

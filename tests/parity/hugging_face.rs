@@ -159,6 +159,15 @@ fn a_configuration_of_before_version_5_means_the_same() {
 }
 
 #[test]
+fn an_empty_rope_scaling_does_not_hide_rope_parameters() {
+    let other = ALL[2];
+
+    let found = with(other, "rope_scaling", json!({})).gpt;
+
+    assert_eq!(found.config(), other.model().gpt.config());
+}
+
+#[test]
 fn keys_that_are_left_out_have_the_defaults_of_transformers() {
     let single = ALL[0];
     let dir = TempDir::new().unwrap();

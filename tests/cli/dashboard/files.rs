@@ -44,6 +44,12 @@ fn a_dashboard_that_cannot_be_written_or_held_is_refused_before_the_text_is_read
     let args = ["--sae", "no/such/sae", "--neuronpedia", exports.to_str().unwrap()];
     let error = failure(&dir.path().join("pages"), &args);
     assert!(error.contains("could not write to "), "{error}");
+    for exports in ["pages/exports", "pages"] {
+        let exports = dir.path().join(exports);
+        let args = ["--sae", "no/such/sae", "--neuronpedia", exports.to_str().unwrap()];
+        let error = failure(&dir.path().join("pages"), &args);
+        assert!(error.contains("--neuronpedia is in the folder of --out"), "{error}");
+    }
     if Path::new("/proc/meminfo").exists() {
         let error =
             failure(&dir.path().join("pages"), &["--examples", "65535", "--window", "65535"]);

@@ -92,9 +92,11 @@ fn what_cannot_be_served_is_refused_with_what_to_do() {
     let open = failure(&["serve", "--port", "0", "--host", "0.0.0.0"]).0;
     let filter = failure(&["serve", "--port", "0", "--log", "a=b=c"]).0;
     let name = failure(&["serve", "--port", "0", "--public-name", "https://lab.example"]).0;
+    let key = failure(&["serve", "--port", "0", "--api-key", "schlüssel"]).0;
     signal("TERM", child.id());
     child.wait().unwrap();
 
+    assert!(key.contains("the API key has a character that no header can have"), "{key}");
     assert!(name.contains("expected a host name, for example lab.example"), "{name}");
     assert!(taken.contains("the port is in use") && taken.contains("--port 0"), "{taken}");
     assert!(open.contains("requires a key") && open.contains("--insecure"), "{open}");

@@ -7,6 +7,7 @@ use nanoscope_hooks::HookPoint;
 
 use crate::args::ModelArgs;
 use crate::prompt::SpecialTokensArg;
+use crate::terminal::messages::Hint;
 
 /// Find features: by a word, active on a text, or near another feature
 #[derive(Debug, Args)]
@@ -65,7 +66,7 @@ pub(crate) struct FeaturesArgs {
     #[command(flatten)]
     pub(crate) special: SpecialTokensArg,
     /// Count special tokens such as <|bos|> too
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["query", "promotes", "fires_on"])]
     pub(crate) keep_special: bool,
     /// The number of features to list; with --feature, the number of next tokens, neighbours and
     /// excerpts [default: 10; with --grep all, with --feature 6]
@@ -100,6 +101,23 @@ impl FeaturesArgs {
         query(&self.query, SearchBy::Anything)
             .or_else(|| query(&self.promotes, SearchBy::Promotes))
             .or_else(|| query(&self.fires_on, SearchBy::FiresOn))
+    }
+
+    /// Checks that a lookup without a text has no flag for one.
+    pub(super) fn check(&self) -> Result<(), Hint> {
+        let LookupArgs { near, feature, grep } = &self.lookup;
+        let is_lookup = near.is_some() || !feature.is_empty() || grep.is_some();
+        let has_text = self.text.text.is_some() || self.text.text_file.is_some();
+        let flags = [
+            ("--special-tokens", self.special.special_tokens),
+            ("--keep-special", self.keep_special),
+        ];
+        match flags.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) if is_lookup && !has_text => {
+                Err(Hint::new(format!("{flag} is for a text"), "add --text or --text-file"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::load::{note_indexes, open};
 use nanoscope::Microscope;
 
 pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
+    args.check()?;
     let scope = open(&args.model)?;
     if let Some(query) = args.query() {
         let hits = find(&scope, &query, args.hook)?;

@@ -372,6 +372,18 @@ mod tests {
     }
 
     #[test]
+    fn shards_that_no_manifest_describes_are_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let foreign = dir.path().join("shard-00000.safetensors");
+        fs::write(&foreign, "somebody's").unwrap();
+
+        let error = write(dir.path(), 0).unwrap_err();
+
+        assert!(matches!(&error, CorpusError::Differs { path, .. } if *path == foreign), "{error}");
+        assert_eq!(fs::read(&foreign).unwrap(), b"somebody's");
+    }
+
+    #[test]
     fn parts_that_begin_and_end_at_the_same_moment_do_not_disturb_each_other() {
         for _ in 0..40 {
             let dir = tempfile::tempdir().unwrap();

@@ -33,7 +33,7 @@ impl CsvText {
     /// other one is taken.
     ///
     /// # Errors
-    /// [`CorpusError::NoColumn`], [`CorpusError::Io`], [`CorpusError::LineTooLong`].
+    /// [`CorpusError::NoColumn`], [`CorpusError::ColumnTwice`], [`CorpusError::Io`], [`CorpusError::LineTooLong`].
     pub(crate) fn new(
         reader: Box<dyn BufRead>,
         path: &Path,
@@ -203,9 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn a_table_without_the_column_and_a_row_of_another_length_are_named() {
+    fn a_table_with_no_or_two_such_columns_and_a_row_of_another_length_are_named() {
         let error = texts("id,story\n1,a\n", b',').unwrap_err();
         assert_eq!(error, "a.csv has no column `text` (found `id`, `story`)");
+
+        let error = texts("text,id, text \na,1,b\n", b',').unwrap_err();
+        assert_eq!(error, "a.csv has more than one column `text`");
 
         let found = texts("id,text\n1,a\n2,b,c\n3,d\n", b',').unwrap();
         assert_eq!(found[0], Ok("a".to_owned()));

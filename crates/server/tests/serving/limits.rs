@@ -60,6 +60,9 @@ async fn a_client_that_goes_away_frees_its_rows() {
     }
     let tokens = server.metric("nanoscope_tokens_generated_total").await;
     assert!(tokens < 6.0 * CONTEXT as f64, "{tokens} tokens: they ran to their ends");
+    // Texts that were cut are counted too.
+    assert!(server.metric("nanoscope_generation_seconds_total").await > 0.0);
+    assert!(server.metric("nanoscope_tokens_per_second_count").await >= 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,3 +173,39 @@ impl GptConfig {
         self.value_embeds.map_or(0, |embeds| embeds.gate_channels).max(smear)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Era;
+
+    #[test]
+    fn fields_that_contradict_each_other_are_named() {
+        let shape = GptShape {
+            sequence_len: 8,
+            vocab_size: 50,
+            n_layer: 2,
+            n_head: 2,
+            n_kv_head: 2,
+            n_embd: 32,
+        };
+        let config = Era::E6.config(shape, None).unwrap();
+        config.validate().unwrap();
+        let changes: [(&str, fn(&mut GptConfig)); 5] = [
+            ("layers", |config| config.layers.truncate(1)),
+            ("layers", |config| config.layers.push(config.layers[0].clone())),
+            ("layers.rope", |config| config.layers[1].rope = config.ropes.len()),
+            ("padded_vocab_size", |config| config.padded_vocab_size = 49),
+            ("max_positions", |config| config.embedding.positions = Some(config.max_positions - 1)),
+        ];
+        for (name, change) in changes {
+            let mut config = config.clone();
+            change(&mut config);
+            let error = config.validate().unwrap_err();
+            assert!(
+                matches!(error, ConfigError::Number { field, .. } if field == name),
+                "{name}: {error}"
+            );
+        }
+    }
+}
