@@ -91,6 +91,9 @@ test("a prompt's tokens have the characters that they are parts of", () => {
   assert.deepEqual(filled(["<|bos|>", "caf", "\ufffd", "\ufffd", " au"], ["café au"]), ["<|bos|>", "caf", "", "é", " au"]);
   assert.deepEqual(filled(["\ufffd", "\ufffd"], ["é"]), ["", "é"]);
   assert.deepEqual(filled(["<|user_start|>", "\ufffd", "\ufffd", "<|user_end|>", "<|assistant_start|>", "a", "<|assistant_end|>"], ["é", "a"]), ["<|user_start|>", "", "é", "<|user_end|>", "<|assistant_start|>", "a", "<|assistant_end|>"]);
+  // A special token that is written in a text is a token of it, or characters.
+  assert.deepEqual(filled(["<|bos|>", "a", "<|eos|>", "\ufffd", "\ufffd"], ["a<|eos|>é"]), ["<|bos|>", "a", "<|eos|>", "", "é"]);
+  assert.deepEqual(filled(["<|bos|>", "<|", "bos", "|>", "\ufffd", "\ufffd"], ["<|bos|>é"]), ["<|bos|>", "<|", "bos", "|>", "", "é"]);
   // Where the tokens are not those of the text, nothing is made up.
   assert.deepEqual(filled(["x", "\ufffd"], ["é"]), ["x", ""]);
 });

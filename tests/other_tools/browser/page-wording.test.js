@@ -31,6 +31,18 @@ test("the effect of steering stays when the features' data arrive after the run"
   await context.close();
 });
 
+test("what the server notes of a prompt is said beside the text", async () => {
+  const { page, context, wrong } = await open(link({ prompt: "Once <|bos|> upon a time", max_tokens: "2" }));
+
+  assert.match(await page.textContent("#notice"), /<\|bos\|>/);
+  assert.ok(await page.locator("#notice").isVisible());
+  await again(page, () => page.evaluate((hash) => { location.hash = hash; }, link({ prompt: PROMPT, max_tokens: "2" })));
+  assert.ok(await page.locator("#notice").isHidden());
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("no list of the page has text outside of its entries", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
 
