@@ -7,7 +7,7 @@ rustbpe). Without --model the models are the demo and a random one of 12 layers,
 temporary folder. PyTorch computes in float32, as nanochat does on a CPU; --dtype is the type of
 nanoscope's matrices, of the model and of SAEs made here; `--work "decode 1 64"` asks for one figure.
 
-Both have the same threads and take turns; the median of each counts. The ratio is nanoscope's speed as a
+Both have the same threads and take turns, with a pause before each; the median of each counts. The ratio is nanoscope's speed as a
 multiple of nanochat's. The SAE of `track` is nanoscope's alone: nanochat runs bare beside it. That of `encode` is
 a product, a bias and `topk` in PyTorch.
 """
@@ -28,6 +28,10 @@ WORK = [
     "prefill 64", "prefill 128", "prefill 255", "forward 8 255", "encode 1 24576", "load",
 ]
 LONG = ["prefill 512", "prefill 1024"]
+# Threads wait awake for a while after their work, and would slow those of the other side.
+PAUSE = 0.3
+# Of shorter work a turn has two, of which the second counts: the first wakes the side's own threads.
+SHORT = 0.1
 
 
 def main() -> None:
@@ -177,6 +181,12 @@ def prompt(tokens: int) -> list[int]:
     return [1 + at * 7 % 1000 for at in range(tokens)]
 
 
+def turn(side: Nanochat | Nanoscope, work: str) -> float:
+    time.sleep(PAUSE)
+    seconds = side(work)
+    return seconds if seconds > SHORT else side(work)
+
+
 def beside(args: argparse.Namespace, model: Path) -> None:
     import torch
 
@@ -187,7 +197,7 @@ def beside(args: argparse.Namespace, model: Path) -> None:
     work = args.work or WORK + (LONG if config["sequence_len"] >= 1024 else [])
     for what in work:
         ours(what), theirs(what)
-        turns = [(ours(what), theirs(what)) for _ in range(args.turns)]
+        turns = [(turn(ours, what), turn(theirs, what)) for _ in range(args.turns)]
         mine, other = (statistics.median(side) for side in zip(*turns))
         print(f"  {what:<16} {mine * 1e3:9.2f} ms {other * 1e3:9.2f} ms   ratio {other / mine:5.2f}", flush=True)
     ours.process.stdin.close()
