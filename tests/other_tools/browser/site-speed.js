@@ -21,7 +21,8 @@ const one = (await harness.process([], { RAYON_NUM_THREADS: "1" })).address;
 const out = join(harness.folder, "site");
 console.log(execFileSync(binary, ["site", "--out", out, "--browser", process.env.NANOSCOPE_BROWSER], { encoding: "utf8" }));
 const files = createServer(({ url }, response) => {
-  const path = url === "/" ? "/index.html" : url;
+  const { pathname } = new URL(url, "http://localhost");
+  const path = pathname === "/" ? "/index.html" : pathname;
   const type = { html: "text/html", js: "text/javascript", css: "text/css" }[path.split(".").at(-1)] ?? "application/octet-stream";
   response.writeHead(200, { "content-type": type }).end(readFileSync(join(out, path)));
 });

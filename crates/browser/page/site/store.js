@@ -1,7 +1,9 @@
 // Files that the browser keeps: those of the site, by the digest of their content, and the user's own.
 
-const SITE = "nanoscope-site";
-const OWN = "nanoscope-own";
+/** The address of the page. An origin may have several sites, in folders of their own. */
+const BASE = new URL("../../", import.meta.url);
+const SITE = `nanoscope-site ${BASE.pathname}`;
+const OWN = `nanoscope-own ${BASE.pathname}`;
 const LIST = "own.json";
 
 /**

@@ -109,7 +109,8 @@ async function start() {
   const chosen = own ? [] : await chosenSaes();
   const [first, ...loaded] = await site(own ? [compiled] : [compiled, ...model, ...filesIn(chosen)]);
   tell({ kind: "starting" });
-  program = await import(onGpu ? "./nanoscope_browser_gpu.js" : "./nanoscope_browser.js");
+  // With the digest of the program, because a browser may keep the script of an earlier version for a while.
+  program = await import(`./nanoscope_browser${onGpu ? "_gpu" : ""}.js?${compiled.file}`);
   await program.default({ module_or_path: first.bytes });
   if (own) {
     try {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+#[cfg(not(feature = "site"))]
 use crate::terminal::messages::Hint;
 
 /// The name of the program that runs on the CPU.
@@ -24,13 +25,7 @@ pub(super) struct Program {
 /// The programs for CPUs and for GPUs: those in `folder`, where the second may be missing, or else those in the binary.
 pub(super) fn programs(folder: Option<&Path>) -> Result<(Program, Option<Program>)> {
     let Some(folder) = folder else {
-        let (cpu, gpu) = built_in()?.ok_or_else(|| {
-            let error = "this binary does not contain the program for browsers";
-            let hint =
-                "build it as `nanoscope site --help` says, and name its folder with --browser";
-            Hint::new(error, hint)
-        })?;
-        return Ok((cpu, Some(gpu)));
+        return built_in();
     };
     let cpu = read(folder, CPU)?;
     let has_gpu = folder.join(format!("{GPU}_bg.wasm")).exists();
@@ -55,9 +50,8 @@ fn read(folder: &Path, name: &str) -> Result<Program> {
     Ok(Program { wasm: wasm.into(), glue: glue.into() })
 }
 
-/// The programs in the binary, for CPUs and for GPUs.
 #[cfg(feature = "site")]
-fn built_in() -> Result<Option<(Program, Program)>> {
+fn built_in() -> Result<(Program, Option<Program>)> {
     macro_rules! file {
         ($name:literal) => {
             concat!(
@@ -78,7 +72,7 @@ fn built_in() -> Result<Option<(Program, Program)>> {
         include_bytes!(file!("nanoscope_browser_gpu_bg.wasm.gz")),
         include_str!(file!("nanoscope_browser_gpu.js")),
     )?;
-    Ok(Some((cpu, gpu)))
+    Ok((cpu, Some(gpu)))
 }
 
 #[cfg(feature = "site")]
@@ -90,6 +84,8 @@ fn unpacked(wasm: &[u8], glue: &'static str) -> Result<Program> {
 }
 
 #[cfg(not(feature = "site"))]
-fn built_in() -> Result<Option<(Program, Program)>> {
-    Ok(None)
+fn built_in() -> Result<(Program, Option<Program>)> {
+    let error = "this binary does not contain the program for browsers";
+    let hint = "build it as `nanoscope site --help` says, and name its folder with --browser";
+    Err(Hint::new(error, hint).into())
 }

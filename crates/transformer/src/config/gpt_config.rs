@@ -191,21 +191,19 @@ mod tests {
         };
         let config = Era::E6.config(shape, None).unwrap();
         config.validate().unwrap();
-        let changes: [(&str, fn(&mut GptConfig)); 5] = [
-            ("layers", |config| config.layers.truncate(1)),
-            ("layers", |config| config.layers.push(config.layers[0].clone())),
-            ("layers.rope", |config| config.layers[1].rope = config.ropes.len()),
-            ("padded_vocab_size", |config| config.padded_vocab_size = 49),
-            ("max_positions", |config| config.embedding.positions = Some(config.max_positions - 1)),
-        ];
-        for (name, change) in changes {
+        let check = |name: &str, change: fn(&mut GptConfig)| {
             let mut config = config.clone();
             change(&mut config);
             let error = config.validate().unwrap_err();
-            assert!(
-                matches!(error, ConfigError::Number { field, .. } if field == name),
-                "{name}: {error}"
-            );
-        }
+            let is_named = matches!(error, ConfigError::Number { field, .. } if field == name);
+            assert!(is_named, "{name}: {error}");
+        };
+        check("layers", |config| config.layers.truncate(1));
+        check("layers", |config| config.layers.push(config.layers[0]));
+        check("layers.rope", |config| config.layers[1].rope = config.ropes.len());
+        check("padded_vocab_size", |config| config.padded_vocab_size = 49);
+        check("max_positions", |config| {
+            config.embedding.positions = Some(config.max_positions - 1);
+        });
     }
 }
