@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pandas
+import polars
 import pytest
 from conftest import DEMO, GOLDEN, HOOKS
 
@@ -134,6 +135,9 @@ def test_a_table_is_a_data_frame_with_the_columns_of_the_program(demo):
     assert table.is_prompt.sum() == table.logprob.isna().sum() == in_prompt
     assert set(table.hook) == {DEEPEST}
     assert table.label.map(type).eq(str).all()
+    in_polars = polars.DataFrame(generation.table(top=2))
+    assert in_polars.columns == list(table.columns)
+    assert in_polars["activation"].to_list() == table.activation.tolist()
     step = generation.steps[-1]
     last = table[table.position == step.position]
     assert list(zip(last.feature, last.activation)) == step.features[DEEPEST].strongest(0, 2)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import GOLDEN, HOOKS
 
+from nanoscope import NanoscopeError
 from nanoscope.nanochat_sae import (
     ActivationCollector,
     InterpretableModel,
@@ -266,3 +267,22 @@ def test_activations_are_collected_from_passes_in_the_context():
     assert np.array_equal(found[HOOK][:2], found[HOOK][10:])
     collector.clear()
     assert collector.get_activations(HOOK)[HOOK].size == 0
+
+
+def test_activations_are_saved_as_tensors(model, tmp_path):
+    torch = pytest.importorskip("torch")
+    with ActivationCollector(model, [HOOK], device="cpu", save_path=tmp_path / "new") as collector:
+        model(IDS)
+
+    collector.save_activations()
+
+    saved = torch.load(tmp_path / "new" / f"{HOOK.replace('.', '_')}.pt")
+    assert np.array_equal(saved.numpy(), collector.get_activations()[HOOK])
+    with pytest.raises(NanoscopeError, match="host's memory"):
+        ActivationCollector(model, [HOOK], device="cuda")
+
+
+def test_a_model_has_no_mode_and_stays_on_its_device(model):
+    assert model.eval() is model and model.to("cpu") is model
+    with pytest.raises(NanoscopeError, match="the model is on cpu"):
+        model.to("cuda")

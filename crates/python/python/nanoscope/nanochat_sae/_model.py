@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,20 @@ class InterpretableModel:
         return like(input_ids, run.logits)
 
     __call__ = forward
+
+    def eval(self) -> InterpretableModel:
+        """Changes nothing: a model here has no mode for training."""
+        return self
+
+    def to(self, device: Any) -> InterpretableModel:
+        """Changes nothing; a model is loaded for its device.
+
+        Raises `NanoscopeError` for another device than the model's.
+        """
+        if str(device) != self.device:
+            text = f"the model is on {self.device}; load it with device={str(device)!r} instead"
+            raise NanoscopeError(text)
+        return self
 
     @contextmanager
     def interpretation_enabled(self) -> Iterator[InterpretableModel]:
@@ -149,7 +164,8 @@ class ActivationCollector:
     """Keeps the activations at hook points of every forward pass of `model` inside the context.
 
     `model` is an `InterpretableModel`, or what `load_model` returns. At most `max_activations` rows are kept per hook
-    point. For data sets larger than memory there is `nanoscope collect`.
+    point, in the host's memory: `device` can only be "cpu". `save_path` is where `save_activations` writes by default.
+    For data sets larger than memory there is `nanoscope collect`.
     """
 
     def __init__(
@@ -157,8 +173,13 @@ class ActivationCollector:
         model: InterpretableModel,
         hook_points: Sequence[str],
         max_activations: int = 10_000_000,
+        device: Any = "cpu",
+        save_path: str | PathLike[str] | None = None,
     ) -> None:
+        if str(device) != "cpu":
+            raise NanoscopeError(f"activations are kept in the host's memory, not on {device}")
         self.model = model
+        self.save_path = save_path
         self.max_activations = max_activations
         self._points = {name: _nanoscope.hook_point(name) for name in hook_points}
         self._rows: dict[str, list[np.ndarray]] = {name: [] for name in hook_points}
@@ -185,6 +206,21 @@ class ActivationCollector:
         return {
             name: np.concatenate(self._rows[name]) if self._rows[name] else empty for name in names
         }
+
+    def save_activations(self, save_path: str | PathLike[str] | None = None) -> None:
+        """Writes each hook point's activations as a tensor, `blocks_1_hook_mlp.pt` for `blocks.1.hook_mlp`.
+
+        Needs torch, which writes the files.
+        """
+        import torch
+
+        target = save_path if save_path is not None else self.save_path
+        if target is None:
+            raise NanoscopeError("save_activations needs a folder")
+        folder = Path(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, rows in self.get_activations().items():
+            torch.save(torch.from_numpy(rows), folder / f"{name.replace('.', '_')}.pt")
 
     def clear(self) -> None:
         """Forgets the activations."""
