@@ -11,6 +11,7 @@ RUN cargo build --release --locked --bin nanoscope
 
 FROM debian:bookworm-slim
 COPY --from=build /src/target/release/nanoscope /usr/local/bin/nanoscope
+COPY --from=build /src/LICENSE-MIT /src/LICENSE-APACHE /usr/share/doc/nanoscope/
 RUN useradd --uid 10001 --create-home nanoscope
 USER 10001
 WORKDIR /home/nanoscope
