@@ -225,6 +225,15 @@ fn a_label_is_found_by_a_word_in_it() {
 }
 
 #[test]
+fn a_page_counts_special_tokens_of_the_built_in_story_too_if_asked() {
+    let page = |flags: &[&str]| stdout(&[&["features", "--feature", "1909"], flags].concat());
+
+    assert!(page(&[]).contains("of 36 tokens of a story"), "{}", page(&[]));
+    let with_bos = page(&["--keep-special"]);
+    assert!(with_bos.contains("of 37 tokens of a story"), "{with_bos}");
+}
+
+#[test]
 fn a_features_page_says_what_it_promotes_and_what_is_near() {
     let answer =
         object(&["features", "--json", "--feature", "1909,1731", "--text", DOGS, "--top", "3"]);

@@ -103,21 +103,22 @@ impl FeaturesArgs {
             .or_else(|| query(&self.fires_on, SearchBy::FiresOn))
     }
 
-    /// Checks that a lookup without a text has no flag for one.
+    /// Checks that a lookup without a text has no flag that only a text gives an effect.
     pub(super) fn check(&self) -> Result<(), Hint> {
-        let LookupArgs { near, feature, grep } = &self.lookup;
-        let is_lookup = near.is_some() || !feature.is_empty() || grep.is_some();
-        let has_text = self.text.text.is_some() || self.text.text_file.is_some();
-        let flags = [
-            ("--special-tokens", self.special.special_tokens),
-            ("--keep-special", self.keep_special),
-        ];
-        match flags.iter().find(|(_, is_given)| *is_given) {
-            Some((flag, _)) if is_lookup && !has_text => {
-                Err(Hint::new(format!("{flag} is for a text"), "add --text or --text-file"))
-            }
-            _ => Ok(()),
+        if self.text.text.is_some() || self.text.text_file.is_some() {
+            return Ok(());
         }
+        let LookupArgs { near, feature, grep } = &self.lookup;
+        let is_list = near.is_some() || grep.is_some();
+        let flag = if self.special.special_tokens && (is_list || !feature.is_empty()) {
+            "--special-tokens"
+        } else if self.keep_special && is_list && !self.json {
+            // A page, and JSON, have the activations on the built-in story too.
+            "--keep-special"
+        } else {
+            return Ok(());
+        };
+        Err(Hint::new(format!("{flag} is for a text"), "add --text or --text-file"))
     }
 }
 
