@@ -1,7 +1,7 @@
 // Files that the browser keeps: those of the site, by the digest of their content, and the user's own.
 
 /** The address of the page. An origin may have several sites, in folders of their own. */
-const BASE = new URL("../../", import.meta.url);
+export const BASE = new URL("../../", import.meta.url);
 const SITE = `nanoscope-site ${BASE.pathname}`;
 const OWN = `nanoscope-own ${BASE.pathname}`;
 const LIST = "own.json";
@@ -57,16 +57,15 @@ async function read(response, arrived) {
 /**
  * Returns the contents of the site's files: from the browser's store, or downloaded and stored.
  * @param {SiteFile[]} files
- * @param {URL} base the address of the page
  * @param {(done: number, total: number) => unknown} progress in bytes
  */
-export async function siteFiles(files, base, progress) {
+export async function siteFiles(files, progress) {
   const store = await open(SITE);
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   progress(0, total);
   const one = async (/** @type {SiteFile} */ { path, file, size, packed, split }) => {
-    const address = new URL(file, base);
+    const address = new URL(file, BASE);
     const kept = await store?.match(address);
     let bytes = kept && new Uint8Array(await kept.arrayBuffer());
     if (bytes?.length !== size) {
@@ -88,49 +87,47 @@ export async function siteFiles(files, base, progress) {
 /**
  * Returns true if some of the files are not in the browser's store; false if it has no store.
  * @param {SiteFile[]} files
- * @param {URL} base the address of the page
  */
-export async function isMissing(files, base) {
+export async function isMissing(files) {
   const store = await open(SITE);
-  const found = store ? await Promise.all(files.map(({ file }) => store.match(new URL(file, base)))) : [];
+  const found = store ? await Promise.all(files.map(({ file }) => store.match(new URL(file, BASE)))) : [];
   return found.includes(undefined);
 }
 
 /**
  * Removes files of earlier versions of the site from the store.
  * @param {SiteFile[]} files
- * @param {URL} base
  */
-export async function forgetOthers(files, base) {
+export async function forgetOthers(files) {
   const store = await open(SITE);
-  const known = new Set(files.map(({ file }) => new URL(file, base).href));
+  const known = new Set(files.map(({ file }) => new URL(file, BASE).href));
   for (const { url } of (await store?.keys()) ?? []) if (!known.has(url)) await store?.delete(url);
 }
 
-/** The user's own files that are kept, or null. @param {URL} base @returns {Promise<OwnFiles | null>} */
-export async function ownFiles(base) {
+/** The user's own files that are kept, or null. @returns {Promise<OwnFiles | null>} */
+export async function ownFiles() {
   const store = await open(OWN);
-  const list = await store?.match(new URL(LIST, base));
+  const list = await store?.match(new URL(LIST, BASE));
   if (!store || !list) return null;
   const { name, paths } = await list.json();
   const files = [];
   for (const [at, path] of paths.entries()) {
-    const file = await store.match(new URL(`own/${at}`, base));
+    const file = await store.match(new URL(`own/${at}`, BASE));
     if (!file) return null;
     files.push({ path, bytes: new Uint8Array(await file.arrayBuffer()) });
   }
   return { name, files };
 }
 
-/** Keeps the user's files in the place of those before. @param {OwnFiles} own @param {URL} base */
-export async function keepOwn({ name, files }, base) {
+/** Keeps the user's files in the place of those before. @param {OwnFiles} own */
+export async function keepOwn({ name, files }) {
   await forgetOwn();
   const store = await open(OWN);
   if (!store) throw new Error("This browser keeps files only for a page with an https address.");
   try {
-    for (const [at, { bytes }] of files.entries()) await store.put(new URL(`own/${at}`, base), new Response(bytes));
+    for (const [at, { bytes }] of files.entries()) await store.put(new URL(`own/${at}`, BASE), new Response(bytes));
     // Last, so that a list without its files is never found.
-    await store.put(new URL(LIST, base), new Response(JSON.stringify({ name, paths: files.map(({ path }) => path) })));
+    await store.put(new URL(LIST, BASE), new Response(JSON.stringify({ name, paths: files.map(({ path }) => path) })));
   } catch (error) {
     await forgetOwn();
     throw new Error("The browser has no room for these files.", { cause: error });

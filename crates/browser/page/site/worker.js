@@ -1,8 +1,5 @@
 // The page's worker: loads the model, and answers the page's requests with it.
-import { forgetOthers, forgetOwn, isMissing, keepOwn, ownFiles, siteFiles } from "./store.js";
-
-/** The address of the page. */
-const BASE = new URL("../../", import.meta.url);
+import { BASE, forgetOthers, forgetOwn, isMissing, keepOwn, ownFiles, siteFiles } from "./store.js";
 
 /**
  * A message from the page.
@@ -58,7 +55,7 @@ function filesOf(loaded) {
 }
 
 /** Loads files of the site. @param {SiteFile[]} files @returns {Promise<Loaded[]>} */
-const site = (files) => siteFiles(files, BASE, (done, total) => tell({ kind: "progress", done, total }));
+const site = (files) => siteFiles(files, (done, total) => tell({ kind: "progress", done, total }));
 
 /** The site's SAEs that are not loaded. @type {SiteSae[]} */
 let rest = [];
@@ -71,7 +68,7 @@ async function chosenSaes() {
   for (const [at, sae] of manifest.saes.entries()) {
     const isNamed = self.location.hash.includes(sae.hook);
     // Where nothing can be kept, loading the others later would load everything again.
-    const isChosen = at === 0 || isNamed || !(await isMissing(sae.files, BASE));
+    const isChosen = at === 0 || isNamed || !(await isMissing(sae.files));
     (isChosen ? chosen : rest).push(sae);
   }
   return chosen;
@@ -102,7 +99,7 @@ async function start() {
   const response = await fetch(new URL("site.json", BASE), { cache: "no-cache" });
   if (!response.ok) throw new Error(`The list of this site's files cannot be downloaded (${response.status}).`);
   manifest = await response.json();
-  const own = await ownFiles(BASE);
+  const own = await ownFiles();
   const { gpu, model, saes } = manifest;
   const compiled = onGpu ? gpu : manifest.program;
   if (!compiled) throw new Error("This site has no program for GPUs.");
@@ -125,7 +122,7 @@ async function start() {
     }
   }
   server = await opened(filesOf(loaded), undefined, manifest.name, JSON.stringify(manifest.topics));
-  await forgetOthers([manifest.program, ...(gpu ? [gpu] : []), ...model, ...filesIn(saes)], BASE);
+  await forgetOthers([manifest.program, ...(gpu ? [gpu] : []), ...model, ...filesIn(saes)]);
   return null;
 }
 
@@ -155,7 +152,7 @@ async function keep({ name, files }) {
   const loaded = await Promise.all(files.map(async ({ path, file }) => ({ path, bytes: new Uint8Array(await file.arrayBuffer()) })));
   try {
     (await openOwn(name, loaded)).free();
-    await keepOwn({ name, files: loaded }, BASE);
+    await keepOwn({ name, files: loaded });
   } catch (error) {
     if (error instanceof WebAssembly.RuntimeError) throw error;
     return tell({ kind: "refused", message: words(error) });
