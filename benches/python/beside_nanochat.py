@@ -7,9 +7,9 @@ rustbpe). Without --model the models are the demo and a random one of 12 layers,
 temporary folder. PyTorch computes in float32, as nanochat does on a CPU; --dtype is the type of
 nanoscope's matrices, of the model and of SAEs made here; `--work "decode 1 64"` asks for one figure.
 
-Both have the same threads and take turns, with a pause before each; the median of each counts. The ratio is nanoscope's speed as a
-multiple of nanochat's. The SAE of `track` is nanoscope's alone: nanochat runs bare beside it. That of `encode` is
-a product, a bias and `topk` in PyTorch.
+Both have the same threads and take turns, with a pause before each; the median of each counts. The ratio is
+nanoscope's speed as a multiple of nanochat's. The SAE of `track` is nanoscope's alone: nanochat runs bare beside
+it. That of `encode` is a product, a bias and `topk` in PyTorch.
 """
 
 import argparse

@@ -28,8 +28,8 @@ The program that runs on a GPU by WebGPU, where a browser has one, is optional:
       --no-default-features --features webgpu
   wasm-bindgen --target web --remove-name-section --out-dir target/browser \\
       --out-name nanoscope_browser_gpu target/wasm32-unknown-unknown/wasm/nanoscope_browser.wasm
-The binaries in the archives of a release contain both, and need no --browser. So does one that is built with
-them, packed:
+The binaries in the archives of a release contain both programs, and need no --browser. A binary of
+your own contains them with:
   gzip -9 --keep target/browser/*.wasm
   NANOSCOPE_BROWSER=\"$PWD/target/browser\" cargo build --release --features site")]
 pub(crate) struct SiteArgs {

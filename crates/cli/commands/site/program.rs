@@ -22,7 +22,8 @@ pub(super) struct Program {
     pub(super) glue: Cow<'static, str>,
 }
 
-/// The programs for CPUs and for GPUs: those in `folder`, where the second may be missing, or else those in the binary.
+/// The programs for CPUs and for GPUs: those in `folder`, where the second may be missing, or else those in the
+/// binary.
 pub(super) fn programs(folder: Option<&Path>) -> Result<(Program, Option<Program>)> {
     let Some(folder) = folder else {
         return built_in();
