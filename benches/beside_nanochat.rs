@@ -10,7 +10,11 @@
 //! - `forward ROWS TOKENS`: the logits of all positions
 //! - `encode ROWS D_SAE`: the 32 strongest features of one SAE as wide as the model, without a decoder
 //! - `load`: the model, from its file
+//! - `stream BYTES`: reading memory, larger than the caches, with all threads
+//!
+//! `weights` is answered with the bytes of the matrices that a generated token is multiplied by.
 
+use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -24,6 +28,7 @@ use nanoscope_runtime::{Batch, InterpretableModel, Plan, Sampling, StepOutcome};
 use nanoscope_sae::Sae;
 use nanoscope_testing::{noise, noisy_sae};
 use nanoscope_transformer::{Logits, TokenBatch};
+use rayon::prelude::*;
 
 /// The program's.
 #[global_allocator]
@@ -57,6 +62,7 @@ fn main() -> Result<()> {
     };
     let model = InterpretableModel::new(gpt).with_sae(hook, sae)?;
     let mut wide: Option<Sae> = None;
+    let mut memory = Vec::new();
 
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -75,6 +81,8 @@ fn main() -> Result<()> {
                 }
                 encode(wide.as_ref().context("it was made")?, rows)?
             }
+            ("stream", &[bytes]) => stream(&mut memory, bytes),
+            ("weights", []) => weights(&model, dtype) as f64,
             ("load", []) => {
                 let since = Instant::now();
                 drop(load()?);
@@ -141,6 +149,23 @@ fn encode(sae: &Sae, rows: usize) -> Result<f64> {
     let since = Instant::now();
     drop(sae.encode_sparse(x)?);
     Ok(since.elapsed().as_secs_f64())
+}
+
+/// Times the sum of `bytes` of memory, which is made at the first call.
+fn stream(memory: &mut Vec<u64>, bytes: usize) -> f64 {
+    memory.resize(bytes / size_of::<u64>(), 1);
+    let since = Instant::now();
+    let part = memory.len().div_ceil(rayon::current_num_threads());
+    let sum: u64 = memory.par_chunks(part).map(|part| part.iter().sum::<u64>()).sum();
+    black_box(sum);
+    since.elapsed().as_secs_f64()
+}
+
+/// The bytes of all matrices but the tables of embeddings, of which a token reads one row each.
+fn weights(model: &InterpretableModel, dtype: MatrixDtype) -> usize {
+    let params = model.gpt().config().params();
+    let read = params.iter().filter(|spec| spec.is_matrix() && !spec.is_table());
+    read.map(|spec| spec.shape.iter().product::<usize>() * dtype.bytes()).sum()
 }
 
 /// The same tokens as in Python.

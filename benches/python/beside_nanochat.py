@@ -9,7 +9,8 @@ nanoscope's matrices, of the model and of SAEs made here; `--work "decode 1 64"`
 
 Both have the same threads and take turns, with a pause before each; the median of each counts. The ratio is
 nanoscope's speed as a multiple of nanochat's. The SAE of `track` is nanoscope's alone: nanochat runs bare beside
-it. That of `encode` is a product, a bias and `topk` in PyTorch.
+it. That of `encode` is a product, a bias and `topk` in PyTorch. `share` is the speed at which a token of `decode`
+reads its matrices, as a part of that at which the same threads read memory.
 """
 
 import argparse
@@ -32,6 +33,8 @@ LONG = ["prefill 512", "prefill 1024"]
 PAUSE = 0.3
 # Of shorter work a turn has two, of which the second counts: the first wakes the side's own threads.
 SHORT = 0.1
+# The bytes that are read to measure the memory: many times a cache.
+STREAM = 1 << 30
 
 
 def main() -> None:
@@ -200,8 +203,19 @@ def beside(args: argparse.Namespace, model: Path) -> None:
         turns = [(turn(ours, what), turn(theirs, what)) for _ in range(args.turns)]
         mine, other = (statistics.median(side) for side in zip(*turns))
         print(f"  {what:<16} {mine * 1e3:9.2f} ms {other * 1e3:9.2f} ms   ratio {other / mine:5.2f}", flush=True)
+    if "decode 1 64" in work:
+        share(ours, args.turns)
     ours.process.stdin.close()
     ours.process.wait()
+
+
+def share(ours: Nanoscope, turns: int) -> None:
+    weights = ours("weights")
+    ours(f"stream {STREAM}")
+    times = [(turn(ours, "decode 1 64") / 64, turn(ours, f"stream {STREAM}")) for _ in range(turns)]
+    token, stream = (statistics.median(side) for side in zip(*times))
+    decoded, streamed = weights / token / 1e9, STREAM / stream / 1e9
+    print(f"  share            {decoded:9.1f} GB/s {streamed:7.1f} GB/s   ratio {decoded / streamed:5.2f}", flush=True)
 
 
 main()

@@ -106,9 +106,9 @@ impl WithSimd for Head<'_> {
         let mut pattern = vec![0.0_f32; keys.positions];
         let mut max = f32::NEG_INFINITY;
         for (position, score) in pattern.iter_mut().enumerate() {
-            let mut dots = Dots::<S, 1>::new(simd);
-            dots.add(simd, [q], keys.at(row, shared, position));
-            [*score] = dots.sums(simd);
+            let mut dots = Dots::<S, 1, 1>::new(simd);
+            dots.add(simd, [q], [keys.at(row, shared, position)]);
+            [[*score]] = dots.sums(simd);
             if let Some(cap) = cap {
                 *score = capped::<S>(*score, cap);
             }

@@ -5,16 +5,18 @@ use crate::host::to_host;
 use crate::matrix_view::{FEW_ROWS, Order};
 
 /// The largest number of rows that are multiplied with float32 by a kernel of this crate. With more, burn's
-/// product is as fast or faster (`cargo bench --bench kernels`).
+/// product is as fast or faster, as it is where the constants below say so (`cargo bench --bench kernels`).
 const MAX_ROWS: usize = 64;
 
-/// The number of float32 from which a matrix by input is multiplied by a kernel of this crate, whatever the number
-/// of rows: 16 MB, which no cache of one thread holds. Burn's product of a smaller one with a single row, or with
-/// more than [`FEW_ROWS`], is faster (`cargo bench --bench kernels`).
-const MIN_BY_INPUT: usize = 1 << 22;
+/// The number of float32 from which a matrix by input is multiplied with two rows. A single row always is.
+const MIN_BY_TWO: usize = 1 << 18;
 
-/// The number of float32 from which a single row is multiplied by a matrix by output. Below, burn's is as fast.
-const MIN_BY_OUTPUT: usize = 1 << 20;
+/// The number of float32 from which a matrix by input is multiplied with more than [`FEW_ROWS`]: 16 MB, which no
+/// cache of one thread holds.
+const LARGE: usize = 1 << 22;
+
+/// The number of float32 from which a single row is multiplied by a matrix by output.
+const MIN_BY_OUTPUT: usize = 1 << 19;
 
 /// The number of values of a 16-bit matrix that are converted to float32 at once.
 const CAST_CHUNK: usize = 1 << 22;
@@ -62,11 +64,14 @@ fn is_worth_it(w: &AnyMatrix<'_>, rows: usize) -> bool {
         return true;
     };
     let [d_in, d_out] = w.dims();
-    rows <= MAX_ROWS
-        && match w.order {
-            Order::ByInput => d_in * d_out >= MIN_BY_INPUT || rows > 1 && rows <= FEW_ROWS,
-            Order::ByOutput => rows > 1 || d_in * d_out >= MIN_BY_OUTPUT,
-        }
+    let numbers = d_in * d_out;
+    match (w.order, rows) {
+        (Order::ByInput, 1) => true,
+        (Order::ByInput, 2) => numbers >= MIN_BY_TWO,
+        (Order::ByInput, _) => rows > FEW_ROWS && rows <= MAX_ROWS && numbers >= LARGE,
+        (Order::ByOutput, 1) => numbers >= MIN_BY_OUTPUT,
+        (Order::ByOutput, _) => rows <= MAX_ROWS,
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::matrix_view::{MatrixView, Order};
 use crate::simd::{Simd, WithSimd, run};
 use crate::stored::Stored;
+use crate::team::{each_chunk, threads_for};
 
 /// The number of the matrix's numbers that are in float32 at once: 4 MB.
 const PART: usize = 1 << 20;
+/// The number of numbers that are worth a thread.
+const PER_THREAD: usize = 1 << 16;
+/// The number of rows in memory that a thread converts at once.
+const ROWS_AT_ONCE: usize = 16;
 
 impl<W: Stored> MatrixView<'_, W> {
     /// Computes `x · self` by burn's product with parts of the columns. With `factors`, each row in memory is
@@ -47,11 +52,14 @@ impl<W: Stored> MatrixView<'_, W> {
         };
         let shape = [rows.len(), len];
         let mut numbers = vec![0.0_f32; rows.len() * len];
-        for (out, row) in numbers.chunks_exact_mut(len).zip(rows) {
-            let from = row * self.stride + from;
-            let factor = factors.map_or(1.0, |factors| factors[row]);
-            run(Widen { out, values: &self.values[from..from + len], factor });
-        }
+        let threads = threads_for(numbers.len(), PER_THREAD);
+        each_chunk(&mut numbers, ROWS_AT_ONCE * len, threads, |at, out| {
+            for (out, row) in out.chunks_exact_mut(len).zip(rows.start + at * ROWS_AT_ONCE..) {
+                let from = row * self.stride + from;
+                let factor = factors.map_or(1.0, |factors| factors[row]);
+                run(Widen { out, values: &self.values[from..from + len], factor });
+            }
+        });
         let part = Tensor::from_data(TensorData::new(numbers, shape), device);
         if self.order == Order::ByOutput { part.transpose() } else { part }
     }

@@ -104,19 +104,12 @@ impl Description {
         let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
         // Rows of an embedding are looked up; a linear layer is multiplied along its rows.
         let is_useful = part == Part::Whole && plus == 0.0 && (transposed || spec.is_table());
-        // Mapping reads every number once, to check it.
-        let is_family = matches!(self.kind, ModelKind::Family(_));
-        let is_float32 = dtype == WeightDtype::F32.into();
         if is_useful
-            && (is_family || !is_float32)
             && self.stored_dtype(spec).unwrap_or_default() == dtype
             && let Some(data) = self.source.mapped(&name, &shape)?
             && let Some(matrix) = HostMatrix::new(data, transposed)
         {
             return Ok(Some(matrix));
-        }
-        if is_float32 {
-            return Ok(None);
         }
         if is_useful {
             let read_as = dtype.float().unwrap_or(WeightDtype::F32);
@@ -129,6 +122,9 @@ impl Description {
                     Some(HostMatrix::quantized(values, [rows, columns], transposed))
                 }
             });
+        }
+        if dtype == WeightDtype::F32.into() {
+            return Ok(None);
         }
         let data = self.read_fitting(spec, dtype.float().unwrap_or(WeightDtype::F32))?;
         let &[rows, columns] = spec.shape.as_slice() else { return Ok(None) };

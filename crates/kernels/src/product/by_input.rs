@@ -1,49 +1,51 @@
-use crate::product::part::Part;
+use std::ops::Range;
+
+use crate::matrix_view::MatrixView;
 use crate::simd::{Simd, WithSimd, multiply_add};
 use crate::stored::Stored;
 
-/// The number of rows of the matrix that are added at once.
-const GROUP: usize = 8;
+/// The number of rows of the matrix that are added at once. They are far from each other in memory: neighbours, or
+/// more of them, are read at two thirds of the memory's speed or less.
+pub(crate) const GROUP: usize = 4;
 /// The number of rows whose sums are in registers together.
-const MAX_TILE: usize = 4;
+const MAX_TILE: usize = 2;
 /// The number of columns whose sums are in registers together: a few vectors.
-const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
-/// A part of a product with a matrix by input: adds its rows, times their inputs, to the sums.
-pub(crate) struct ByInput<'a, 'w, W>(pub(crate) Part<'a, 'w, W>);
+/// A part of a product with a matrix by input: adds the matrix's rows, times their inputs, to the sums.
+pub(crate) struct ByInput<'a, 'w, W> {
+    pub(crate) matrix: MatrixView<'w, W>,
+    /// `[rows, d_in]`
+    pub(crate) x: &'a [f32],
+    pub(crate) inputs: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    /// `[rows, columns]`
+    pub(crate) out: &'a mut [f32],
+}
 
 impl<W: Stored> WithSimd for ByInput<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Part { matrix, x, from, out, rows } = self.0;
-        let columns = out.len() / rows;
+        let Self { matrix, x, inputs, columns, out } = self;
+        let (from, columns) = (columns.start, columns.len());
         let row = |at: usize| &matrix.values[at * matrix.stride + from..][..columns];
-        let groups = matrix.d_in / GROUP;
-        for group in 0..groups {
-            let first = group * GROUP;
-            let weights: [&[W]; GROUP] = std::array::from_fn(|at| row(first + at));
+        let each = inputs.len() / GROUP;
+        for first in inputs.start..inputs.start + each {
+            let weights: [&[W]; GROUP] = std::array::from_fn(|at| row(first + at * each));
             let inputs = |row: usize| -> [f32; GROUP] {
-                std::array::from_fn(|at| x[row * matrix.d_in + first + at])
+                std::array::from_fn(|at| x[row * matrix.d_in + first + at * each])
             };
-            let mut done = 0;
-            for out in out.chunks_mut(MAX_TILE * columns) {
+            for (at, out) in out.chunks_mut(MAX_TILE * columns).enumerate() {
+                let row = at * MAX_TILE;
                 match out.len() / columns {
-                    1 => add_group::<W, 1, S>([done].map(inputs), &weights, out),
-                    2 => add_group::<W, 2, S>([0, 1].map(|at| inputs(done + at)), &weights, out),
-                    3 => {
-                        add_group::<W, 3, S>([0, 1, 2].map(|at| inputs(done + at)), &weights, out);
-                    }
-                    _ => {
-                        let x = [0, 1, 2, 3].map(|at| inputs(done + at));
-                        add_group::<W, 4, S>(x, &weights, out);
-                    }
+                    1 => add_group::<W, 1, S>([inputs(row)], &weights, out),
+                    _ => add_group::<W, MAX_TILE, S>([inputs(row), inputs(row + 1)], &weights, out),
                 }
-                done += MAX_TILE;
             }
         }
-        for input in groups * GROUP..matrix.d_in {
+        for input in inputs.start + GROUP * each..inputs.end {
             let weights = row(input);
             for (x, out) in x.chunks_exact(matrix.d_in).zip(out.chunks_exact_mut(columns)) {
                 for (sum, weight) in out.iter_mut().zip(weights) {

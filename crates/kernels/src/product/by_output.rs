@@ -1,14 +1,26 @@
+use std::ops::Range;
+
 use crate::matrix_view::MatrixView;
-use crate::product::part::Part;
 use crate::simd::{Simd, WithSimd, run};
 use crate::stored::{BLOCK, Stored};
 
 /// The number of rows whose sums are in registers together.
 const MAX_TILE: usize = 4;
+/// The number of columns that are multiplied with all tiles before the next ones.
+const COLUMNS_OF_TILES: usize = 128;
+/// The number of the matrix's rows that are read together, half a part from each other: with one after another, or
+/// neighbours together, the memory is read at two thirds of its speed or less.
+const TOGETHER: usize = 2;
 
 /// A part of a product with a matrix by output: multiplies each of its rows with the inputs.
 pub(crate) struct ByOutput<'a, 'w, W> {
-    pub(crate) part: Part<'a, 'w, W>,
+    pub(crate) matrix: MatrixView<'w, W>,
+    /// `[rows, d_in]`
+    pub(crate) x: &'a [f32],
+    /// The first column.
+    pub(crate) from: usize,
+    /// `[rows, columns]`
+    pub(crate) out: &'a mut [f32],
     /// `None` if the matrix's numbers are converted one by one.
     pub(crate) inputs: Option<&'a InputsByWord>,
 }
@@ -18,16 +30,20 @@ impl<W: Stored> WithSimd for ByOutput<'_, '_, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        for first in (0..self.part.rows).step_by(MAX_TILE) {
-            match (self.inputs, self.part.rows - first) {
-                (None, 1) => self.tile::<S, 1>(simd, first),
-                (None, 2) => self.tile::<S, 2>(simd, first),
-                (None, 3) => self.tile::<S, 3>(simd, first),
-                (None, _) => self.tile::<S, MAX_TILE>(simd, first),
-                (Some(x), 1) => self.tile_by_word::<S, 1>(simd, first, x),
-                (Some(x), 2) => self.tile_by_word::<S, 2>(simd, first, x),
-                (Some(x), 3) => self.tile_by_word::<S, 3>(simd, first, x),
-                (Some(x), _) => self.tile_by_word::<S, MAX_TILE>(simd, first, x),
+        let (inputs, columns) = (self.inputs, self.columns());
+        let rows = self.x.len() / self.matrix.d_in;
+        // Columns that several tiles need are in a cache after the first.
+        let at_once = if rows <= MAX_TILE { columns } else { COLUMNS_OF_TILES };
+        for from in (0..columns).step_by(at_once) {
+            let columns = from..(from + at_once).min(columns);
+            for first in (0..rows).step_by(MAX_TILE) {
+                let columns = columns.clone();
+                match rows - first {
+                    1 => self.tile::<S, 1>(simd, first, columns, inputs),
+                    2 => self.tile::<S, 2>(simd, first, columns, inputs),
+                    3 => self.tile::<S, 3>(simd, first, columns, inputs),
+                    _ => self.tile::<S, MAX_TILE>(simd, first, columns, inputs),
+                }
             }
         }
     }
@@ -81,116 +97,188 @@ impl<W: Stored> WithSimd for Reorder<'_, '_, W> {
 }
 
 impl<W: Stored> ByOutput<'_, '_, W> {
+    fn columns(&self) -> usize {
+        self.out.len() / (self.x.len() / self.matrix.d_in)
+    }
+
     /// Computes the rows from `first` on, for which the matrix is read once.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize>(&mut self, simd: S, first: usize) {
-        let Part { matrix, x, from, out, rows } = &mut self.part;
-        let (columns, d_in) = (out.len() / *rows, matrix.d_in);
-        let mut buffer = [0.0_f32; BLOCK];
-        for column in 0..columns {
-            let w = &matrix.values[(*from + column) * matrix.stride..][..d_in];
-            let mut dots = Dots::<S, ROWS>::new(simd);
-            for begin in (0..d_in).step_by(BLOCK) {
-                let end = (begin + BLOCK).min(d_in);
-                let x = std::array::from_fn(|at| &x[(first + at) * d_in..][begin..end]);
-                dots.add(simd, x, W::widened(&w[begin..end], &mut buffer));
-            }
-            for (at, sum) in dots.sums(simd).into_iter().enumerate() {
-                out[(first + at) * columns + column] = sum;
+    fn tile<S: Simd, const ROWS: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        columns: Range<usize>,
+        inputs: Option<&InputsByWord>,
+    ) {
+        // With more rows, computing takes longer than reading.
+        let half = if ROWS == 1 { columns.len() / TOGETHER } else { 0 };
+        let Range { start, end } = columns;
+        for at in start..start + half {
+            self.outputs::<S, ROWS, TOGETHER>(simd, first, [at, half + at], inputs);
+        }
+        for at in start + TOGETHER * half..end {
+            self.outputs::<S, ROWS, 1>(simd, first, [at], inputs);
+        }
+    }
+
+    /// Computes some columns of the rows from `first` on.
+    #[inline(always)]
+    fn outputs<S: Simd, const ROWS: usize, const COLUMNS: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        columns: [usize; COLUMNS],
+        inputs: Option<&InputsByWord>,
+    ) {
+        let Self { matrix, from, .. } = *self;
+        let w =
+            columns.map(|column| &matrix.values[(from + column) * matrix.stride..][..matrix.d_in]);
+        let sums = match inputs {
+            None => self.one_by_one::<S, ROWS, COLUMNS>(simd, first, w),
+            Some(inputs) => self.by_word::<S, ROWS, COLUMNS>(simd, first, w, inputs),
+        };
+        let width = self.columns();
+        for (column, sums) in columns.into_iter().zip(sums) {
+            for (row, sum) in sums.into_iter().enumerate() {
+                self.out[(first + row) * width + column] = sum;
             }
         }
     }
 
-    /// Computes the rows from `first` on, several of the matrix's numbers per word at once.
+    /// Multiplies the rows from `first` on with `w`, whose numbers are converted one by one.
     #[inline(always)]
-    fn tile_by_word<S: Simd, const ROWS: usize>(
-        &mut self,
+    fn one_by_one<S: Simd, const ROWS: usize, const COLUMNS: usize>(
+        &self,
         simd: S,
         first: usize,
+        w: [&[W]; COLUMNS],
+    ) -> [[f32; ROWS]; COLUMNS] {
+        let d_in = self.matrix.d_in;
+        let mut buffers = [[0.0_f32; BLOCK]; COLUMNS];
+        let mut dots = Dots::<S, ROWS, COLUMNS>::new(simd);
+        for begin in (0..d_in).step_by(BLOCK) {
+            let end = (begin + BLOCK).min(d_in);
+            let x = std::array::from_fn(|at| &self.x[(first + at) * d_in..][begin..end]);
+            let mut w =
+                w.iter().zip(&mut buffers).map(|(w, buffer)| W::widened(&w[begin..end], buffer));
+            let w = std::array::from_fn(|_| w.next().expect("there is a buffer for each column"));
+            dots.add(simd, x, w);
+        }
+        dots.sums(simd)
+    }
+
+    /// Multiplies the rows from `first` on with `w`, several of whose numbers are in a word.
+    #[inline(always)]
+    fn by_word<S: Simd, const ROWS: usize, const COLUMNS: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        w: [&[W]; COLUMNS],
         inputs: &InputsByWord,
-    ) {
-        let Part { matrix, x, from, out, rows } = &mut self.part;
-        let (columns, d_in, whole) = (out.len() / *rows, matrix.d_in, inputs.whole);
-        let by_word: [&[S::f32s]; ROWS] = std::array::from_fn(|row| {
-            S::as_simd_f32s(&inputs.values[(first + row) * whole..][..whole]).0
+    ) -> [[f32; ROWS]; COLUMNS] {
+        let (d_in, whole) = (self.matrix.d_in, inputs.whole);
+        let words =
+            w.map(|w| S::as_simd_u32s(W::words(&w[..whole]).expect("rows begin at a word")).0);
+        let count = words[0].len();
+        let words = words.map(|words| &words[..count]);
+        let mut x_words: [_; ROWS] = std::array::from_fn(|row| {
+            let x = S::as_simd_f32s(&inputs.values[(first + row) * whole..][..whole]).0;
+            x.chunks_exact(W::PER_WORD)
         });
-        for column in 0..columns {
-            let w = &matrix.values[(*from + column) * matrix.stride..][..d_in];
-            let words = W::words(&w[..whole]).expect("rows begin at a word");
-            // Two vectors per row, so that an addition does not wait for the one before.
-            let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-            let mut x_words = by_word.map(|x| x.chunks_exact(W::PER_WORD));
-            for &words in S::as_simd_u32s(words).0 {
-                // Slices of a known length, whose places are not checked one by one.
-                let x: [&[S::f32s]; ROWS] = std::array::from_fn(|row| {
-                    x_words[row].next().expect("there is an input for each number")
-                });
-                for part in 0..W::PER_WORD {
+        // Two vectors per sum, so that an addition does not wait for the one before.
+        let mut sums = [[[simd.splat_f32s(0.0); 2]; ROWS]; COLUMNS];
+        for (at, &first) in words[0].iter().enumerate() {
+            // Slices of a known length, whose places are not checked one by one.
+            let x: [&[S::f32s]; ROWS] = std::array::from_fn(|row| {
+                x_words[row].next().expect("there is an input for each number")
+            });
+            for part in 0..W::PER_WORD {
+                for column in 0..COLUMNS {
+                    let words = if column == 0 { first } else { words[column][at] };
                     let weights = W::unpack(simd, words, part);
                     for row in 0..ROWS {
-                        let sum = &mut sums[row][part % 2];
+                        let sum = &mut sums[column][row][part % 2];
                         *sum = simd.mul_add_e_f32s(x[row][part], weights, *sum);
                     }
                 }
             }
-            for (row, [a, b]) in sums.into_iter().enumerate() {
-                let x = &x[(first + row) * d_in..][..d_in];
-                let rest = x[whole..].iter().zip(&w[whole..]);
+        }
+        let mut totals = [[0.0_f32; ROWS]; COLUMNS];
+        for column in 0..COLUMNS {
+            for row in 0..ROWS {
+                let x = &self.x[(first + row) * d_in..][..d_in];
+                let rest = x[whole..].iter().zip(&w[column][whole..]);
                 let rest: f32 = rest.map(|(x, w)| x * w.widen()).sum();
-                let sum = simd.reduce_sum_f32s(simd.add_f32s(a, b)) + rest;
-                out[(first + row) * columns + column] = sum;
+                let [a, b] = sums[column][row];
+                totals[column][row] = simd.reduce_sum_f32s(simd.add_f32s(a, b)) + rest;
             }
         }
+        totals
     }
 }
 
-/// The products of several rows with one, as far as they are summed. The terms of a sum have the same order,
-/// whatever the number of rows.
-pub(crate) struct Dots<S: Simd, const ROWS: usize> {
-    /// Two vectors per row, so that an addition does not wait for the one before.
-    sums: [[S::f32s; 2]; ROWS],
+/// The products of several rows with several columns, as far as they are summed. The terms of a sum have the same
+/// order, whatever the number of rows and columns.
+pub(crate) struct Dots<S: Simd, const ROWS: usize, const COLUMNS: usize> {
+    /// Two vectors per sum, so that an addition does not wait for the one before.
+    sums: [[[S::f32s; 2]; ROWS]; COLUMNS],
     /// The sums of what fills no vector.
-    rest: [f32; ROWS],
+    rest: [[f32; ROWS]; COLUMNS],
 }
 
-impl<S: Simd, const ROWS: usize> Dots<S, ROWS> {
+impl<S: Simd, const ROWS: usize, const COLUMNS: usize> Dots<S, ROWS, COLUMNS> {
     #[inline(always)]
     pub(crate) fn new(simd: S) -> Self {
-        Self { sums: [[simd.splat_f32s(0.0); 2]; ROWS], rest: [0.0; ROWS] }
+        let zero = simd.splat_f32s(0.0);
+        Self { sums: [[[zero; 2]; ROWS]; COLUMNS], rest: [[0.0; ROWS]; COLUMNS] }
     }
 
-    /// Adds the products of `w` with each of `x`, of the same length.
+    /// Adds the products of each of `w` with each of `x`, of the same length.
     #[inline(always)]
-    pub(crate) fn add(&mut self, simd: S, x: [&[f32]; ROWS], w: &[f32]) {
-        let (w, w_rest) = S::as_simd_f32s(w);
-        let x = x.map(|x| S::as_simd_f32s(x));
+    pub(crate) fn add(&mut self, simd: S, x: [&[f32]; ROWS], w: [&[f32]; COLUMNS]) {
+        let w = w.map(|w| S::as_simd_f32s(w));
+        let count = w[0].0.len();
+        // Slices of one length, whose places are not checked one by one.
+        let w = w.map(|(w, rest)| (&w[..count], rest));
+        let x = x.map(|x| S::as_simd_f32s(x)).map(|(x, rest)| (&x[..count], rest));
         let mut sums = self.sums;
-        for pair in 0..w.len() / 2 {
+        for pair in 0..count / 2 {
             let [a, b] = [2 * pair, 2 * pair + 1];
-            for row in 0..ROWS {
-                sums[row][0] = simd.mul_add_e_f32s(x[row].0[a], w[a], sums[row][0]);
-                sums[row][1] = simd.mul_add_e_f32s(x[row].0[b], w[b], sums[row][1]);
+            for column in 0..COLUMNS {
+                for row in 0..ROWS {
+                    let [even, odd] = &mut sums[column][row];
+                    *even = simd.mul_add_e_f32s(x[row].0[a], w[column].0[a], *even);
+                    *odd = simd.mul_add_e_f32s(x[row].0[b], w[column].0[b], *odd);
+                }
             }
         }
-        if w.len() % 2 == 1 {
-            let last = w.len() - 1;
-            for row in 0..ROWS {
-                sums[row][0] = simd.mul_add_e_f32s(x[row].0[last], w[last], sums[row][0]);
+        if count % 2 == 1 {
+            let last = count - 1;
+            for column in 0..COLUMNS {
+                for row in 0..ROWS {
+                    let sum = &mut sums[column][row][0];
+                    *sum = simd.mul_add_e_f32s(x[row].0[last], w[column].0[last], *sum);
+                }
             }
         }
         self.sums = sums;
-        for row in 0..ROWS {
-            for (x, w) in x[row].1.iter().zip(w_rest) {
-                self.rest[row] += x * w;
+        for column in 0..COLUMNS {
+            for row in 0..ROWS {
+                for (x, w) in x[row].1.iter().zip(w[column].1) {
+                    self.rest[column][row] += x * w;
+                }
             }
         }
     }
 
     #[inline(always)]
-    pub(crate) fn sums(&self, simd: S) -> [f32; ROWS] {
-        std::array::from_fn(|row| {
-            let [a, b] = self.sums[row];
-            simd.reduce_sum_f32s(simd.add_f32s(a, b)) + self.rest[row]
-        })
+    pub(crate) fn sums(&self, simd: S) -> [[f32; ROWS]; COLUMNS] {
+        let mut totals = self.rest;
+        for (totals, sums) in totals.iter_mut().zip(self.sums) {
+            for (total, [a, b]) in totals.iter_mut().zip(sums) {
+                *total += simd.reduce_sum_f32s(simd.add_f32s(a, b));
+            }
+        }
+        totals
     }
 }

@@ -1,9 +1,8 @@
 //! Products of few rows with a matrix that is read once.
 
 use crate::matrix_view::{MatrixView, Order};
-use crate::product::by_input::ByInput;
+use crate::product::by_input::{ByInput, GROUP, LANES};
 use crate::product::by_output::{ByOutput, InputsByWord};
-use crate::product::part::Part;
 use crate::simd::run;
 use crate::stored::Stored;
 use crate::team::{each_chunk, threads_for};
@@ -12,10 +11,11 @@ use crate::team::{each_chunk, threads_for};
 const PER_THREAD: usize = 1 << 17;
 /// The number of parts per thread, so that one that is held up leaves less to wait for.
 const PARTS_PER_THREAD: usize = 4;
-/// The number of sums of a part. With fewer the memory is read in pieces too short for its speed.
-const MAX_SUMS: usize = 8192;
-/// The number of columns of which a part has a multiple: a few vectors.
-const LANES: usize = 32;
+/// The largest number of sums that are added to while a block of a matrix by input is read: they stay in a near
+/// cache. Narrower blocks are read in shorter pieces, which takes longer.
+const MAX_SUMS: usize = 1 << 15;
+/// The largest number of blocks.
+const MAX_BLOCKS: usize = 8;
 
 impl<W: Stored> MatrixView<'_, W> {
     /// Computes `x · self` in float32. The sums have one order, whatever the number of threads.
@@ -25,29 +25,61 @@ impl<W: Stored> MatrixView<'_, W> {
     /// - output: `[rows, d_out]`, row-major
     pub(crate) fn multiply_few(&self, x: &[f32]) -> Vec<f32> {
         let rows = x.len() / self.d_in;
-        let mut out = vec![0.0_f32; rows * self.d_out];
         if rows == 0 {
-            return out;
+            return Vec::new();
         }
         let threads = threads_for(rows * self.d_in * self.d_out, PER_THREAD);
+        match self.order {
+            Order::ByInput => self.by_input(x, rows, threads),
+            Order::ByOutput => self.by_output(x, rows, threads),
+        }
+    }
+
+    /// Multiplies blocks of rows of the matrix, which are contiguous in memory unless they are very wide, and adds
+    /// up their sums.
+    fn by_input(&self, x: &[f32], rows: usize, threads: usize) -> Vec<f32> {
+        let width = (MAX_SUMS / rows).next_multiple_of(LANES);
+        let across = self.d_out.div_ceil(width);
+        let width = self.d_out.div_ceil(across).next_multiple_of(LANES);
+        let block = self.d_in.div_ceil(self.blocks()).next_multiple_of(GROUP);
+        let blocks = self.d_in.div_ceil(block);
+        // Sums of each block, as much for each part of its columns.
+        let mut parts = vec![0.0_f32; blocks * across * rows * width];
+        let columns = |at: usize| at * width..((at + 1) * width).min(self.d_out);
+        each_chunk(&mut parts, rows * width, threads, |at, out| {
+            let (at, columns) = (at / across, columns(at % across));
+            let inputs = at * block..((at + 1) * block).min(self.d_in);
+            let out = &mut out[..rows * columns.len()];
+            run(ByInput { matrix: *self, x, inputs, columns, out });
+        });
+        let mut out = vec![0.0_f32; rows * self.d_out];
+        let threads = threads_for(blocks * out.len(), PER_THREAD);
+        each_chunk(&mut out, self.d_out, threads, |row, out| {
+            for (at, part) in parts.chunks(rows * width).enumerate() {
+                let columns = columns(at % across);
+                let part = &part[row * columns.len()..][..columns.len()];
+                out[columns].iter_mut().zip(part).for_each(|(out, part)| *out += part);
+            }
+        });
+        out
+    }
+
+    /// The number of blocks into which the inputs are divided, the same for any number of rows: fewer if the columns
+    /// are divided too.
+    fn blocks(&self) -> usize {
+        let parts = (self.d_in * self.d_out / PER_THREAD).clamp(1, MAX_BLOCKS);
+        parts.div_ceil(self.d_out.div_ceil(MAX_SUMS))
+    }
+
+    /// Multiplies each column of the matrix.
+    fn by_output(&self, x: &[f32], rows: usize, threads: usize) -> Vec<f32> {
         let parts = if threads == 1 { 1 } else { PARTS_PER_THREAD * threads };
         let width = self.d_out.div_ceil(parts).next_multiple_of(LANES);
-        let width = if self.order == Order::ByInput {
-            width.min((MAX_SUMS / rows).max(LANES).next_multiple_of(LANES))
-        } else {
-            width
-        };
-        let inputs = match self.order {
-            Order::ByInput => None,
-            Order::ByOutput => InputsByWord::new(self, x),
-        };
+        let inputs = InputsByWord::new(self, x);
+        let mut out = vec![0.0_f32; rows * self.d_out];
         // Each part has its own columns of all rows.
         each_chunk(&mut out, rows * width, threads, |at, out| {
-            let part = Part { matrix: *self, x, from: at * width, out, rows };
-            match self.order {
-                Order::ByInput => run(ByInput(part)),
-                Order::ByOutput => run(ByOutput { part, inputs: inputs.as_ref() }),
-            }
+            run(ByOutput { matrix: *self, x, from: at * width, out, inputs: inputs.as_ref() });
         });
         if rows == 1 { out } else { self.by_row(&out, rows, width) }
     }

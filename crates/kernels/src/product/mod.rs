@@ -5,7 +5,6 @@ mod by_output;
 mod few_rows;
 mod many_rows;
 mod panel;
-mod part;
 
 #[cfg(feature = "flex")]
 pub(crate) use by_output::Dots;

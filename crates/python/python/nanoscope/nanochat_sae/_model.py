@@ -212,7 +212,7 @@ class ActivationCollector:
 
         Needs torch, which writes the files.
         """
-        import torch
+        import torch  # type: ignore[import-not-found]
 
         target = save_path if save_path is not None else self.save_path
         if target is None:
