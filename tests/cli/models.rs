@@ -1,5 +1,7 @@
 //! `nanoscope inspect`, `hooks` and `convert` on models.
 
+use serde_json::Value;
+
 use crate::{GREEDY, golden, nanoscope, scratch, stdout};
 
 #[test]
@@ -37,14 +39,43 @@ fn inspect_tells_whether_saes_fit_a_model() {
     assert_eq!(fit["problems"], serde_json::json!([]));
 }
 
+/// Compares lines of JSON, numbers within 2e-5: our own form has its matrices turned, so sums have another order.
+#[track_caller]
+fn assert_same_numbers(found: &str, expected: &str) {
+    fn is_near(found: &Value, expected: &Value) -> bool {
+        match (found, expected) {
+            (Value::Number(found), Value::Number(expected)) => {
+                (found.as_f64().unwrap() - expected.as_f64().unwrap()).abs() < 2e-5
+            }
+            (Value::Array(found), Value::Array(expected)) => {
+                found.len() == expected.len()
+                    && found.iter().zip(expected).all(|(found, expected)| is_near(found, expected))
+            }
+            (Value::Object(found), Value::Object(expected)) => {
+                found.len() == expected.len()
+                    && found.iter().all(|(key, found)| is_near(found, &expected[key]))
+            }
+            _ => found == expected,
+        }
+    }
+    let values = |lines: &str| -> Vec<Value> {
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (values_found, values_expected) = (values(found), values(expected));
+    assert_eq!(values_found.len(), values_expected.len());
+    for (line, expected) in values_found.iter().zip(&values_expected) {
+        assert!(is_near(line, expected), "{line}\n{expected}");
+    }
+}
+
 #[test]
-fn a_converted_model_computes_the_same_bits() {
+fn a_converted_model_computes_the_same_numbers() {
     let dir = scratch().join("converted");
     let _ = std::fs::remove_dir_all(&dir);
     stdout(&["convert", &golden("head"), dir.to_str().unwrap(), "--to", "nanoscope"]);
 
     let run = |model: &str| stdout(&["run", "--json", "--model", model, "--tokens", "5,7,11"]);
-    assert_eq!(run(dir.to_str().unwrap()), run(&golden("head")));
+    assert_same_numbers(&run(dir.to_str().unwrap()), &run(&golden("head")));
 }
 
 #[test]
@@ -60,7 +91,7 @@ fn a_model_that_transformers_wrote_is_a_model_like_any_other() {
 
     stdout(&["convert", &single, converted.to_str().unwrap(), "--to", "nanoscope"]);
 
-    assert_eq!(generate(converted.to_str().unwrap()), generate(&single));
+    assert_same_numbers(&generate(converted.to_str().unwrap()), &generate(&single));
     let inspection = stdout(&["inspect", &sharded]);
     assert!(inspection.contains("nanochat model in transformers' layout, era E0"), "{inspection}");
     assert!(inspection.contains("MLP width 80, norm epsilon 0.000001, rotary tables f32"));
