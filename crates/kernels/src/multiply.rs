@@ -4,8 +4,8 @@ use crate::flex::{self, AnyMatrix};
 use crate::host::to_host;
 use crate::matrix_view::{FEW_ROWS, Order};
 
-/// The largest number of rows that are multiplied with float32 by a kernel of this crate. With more, burn's
-/// product is as fast or faster, as it is where the constants below say so (`cargo bench --bench kernels`).
+/// The largest number of rows that are multiplied with float32 by a kernel of this crate. Beyond this border and
+/// those below, burn's product is as fast or faster (`cargo bench --bench kernels`).
 const MAX_ROWS: usize = 64;
 
 /// The number of float32 from which a matrix by input is multiplied with two rows. A single row always is.
