@@ -1,6 +1,6 @@
 //! `nanoscope inspect`, `hooks` and `convert` on models.
 
-use serde_json::Value;
+use nanoscope_checkpoint::TensorFile;
 
 use crate::{GREEDY, golden, nanoscope, scratch, stdout};
 
@@ -39,43 +39,40 @@ fn inspect_tells_whether_saes_fit_a_model() {
     assert_eq!(fit["problems"], serde_json::json!([]));
 }
 
-/// Compares lines of JSON, numbers within 2e-5: our own form has its matrices turned, so sums have another order.
-#[track_caller]
-fn assert_same_numbers(found: &str, expected: &str) {
-    fn is_near(found: &Value, expected: &Value) -> bool {
-        match (found, expected) {
-            (Value::Number(found), Value::Number(expected)) => {
-                (found.as_f64().unwrap() - expected.as_f64().unwrap()).abs() < 2e-5
-            }
-            (Value::Array(found), Value::Array(expected)) => {
-                found.len() == expected.len()
-                    && found.iter().zip(expected).all(|(found, expected)| is_near(found, expected))
-            }
-            (Value::Object(found), Value::Object(expected)) => {
-                found.len() == expected.len()
-                    && found.iter().all(|(key, found)| is_near(found, &expected[key]))
-            }
-            _ => found == expected,
-        }
-    }
-    let values = |lines: &str| -> Vec<Value> {
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
-    let (values_found, values_expected) = (values(found), values(expected));
-    assert_eq!(values_found.len(), values_expected.len());
-    for (line, expected) in values_found.iter().zip(&values_expected) {
-        assert!(is_near(line, expected), "{line}\n{expected}");
-    }
-}
-
 #[test]
-fn a_converted_model_computes_the_same_numbers() {
+fn a_converted_model_computes_the_same_bits() {
     let dir = scratch().join("converted");
     let _ = std::fs::remove_dir_all(&dir);
     stdout(&["convert", &golden("head"), dir.to_str().unwrap(), "--to", "nanoscope"]);
 
     let run = |model: &str| stdout(&["run", "--json", "--model", model, "--tokens", "5,7,11"]);
-    assert_same_numbers(&run(dir.to_str().unwrap()), &run(&golden("head")));
+    assert_eq!(run(dir.to_str().unwrap()), run(&golden("head")));
+}
+
+#[test]
+fn a_converted_model_keeps_its_16_bits_or_has_the_type_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |model: &str, dtype: &[&str]| {
+        let args = ["run", "--json", "--model", model, "--tokens", "5,7,11"];
+        stdout(&[&args[..], dtype].concat())
+    };
+    let (head, bf16, f16) = (golden("head"), ["--dtype", "bf16"], ["--dtype", "f16"]);
+    for (source, asked, stored) in [
+        ("models/demo", &[][..], "bf16"),
+        (&head, &bf16[..], "bf16"),
+        (&head, &f16[..], "f16"),
+        (&head, &[][..], "f32"),
+    ] {
+        let out = dir.path().join(format!("{stored}{}", asked.len()));
+        let converted = out.to_str().unwrap();
+        stdout(&[&["convert", source, converted, "--to", "nanoscope"][..], asked].concat());
+
+        assert_eq!(run(converted, &[]), run(source, asked), "{source} {asked:?}");
+        let file = TensorFile::open(&out.join("model.safetensors")).unwrap();
+        let dtype = |name: &str| file.info(name).unwrap().dtype.to_string();
+        assert_eq!(dtype("transformer.h.0.mlp.c_fc.weight"), stored, "{source} {asked:?}");
+        assert_eq!(dtype("resid_lambdas"), "f32", "{source} {asked:?}");
+    }
 }
 
 #[test]
@@ -91,7 +88,7 @@ fn a_model_that_transformers_wrote_is_a_model_like_any_other() {
 
     stdout(&["convert", &single, converted.to_str().unwrap(), "--to", "nanoscope"]);
 
-    assert_same_numbers(&generate(converted.to_str().unwrap()), &generate(&single));
+    assert_eq!(generate(converted.to_str().unwrap()), generate(&single));
     let inspection = stdout(&["inspect", &sharded]);
     assert!(inspection.contains("nanochat model in transformers' layout, era E0"), "{inspection}");
     assert!(inspection.contains("MLP width 80, norm epsilon 0.000001, rotary tables f32"));

@@ -149,7 +149,7 @@ fn matrix(model: &Gpt, name: &str) -> Tensor<2> {
     let [rows, columns] = spec.shape[..] else {
         panic!("{name} is not a matrix");
     };
-    weight.reshape([rows, columns])
+    weight.flattened(model.device()).reshape([rows, columns])
 }
 
 /// `x · w`, with as many last dimensions of `x` joined as fill the input of `w`.

@@ -146,7 +146,7 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     facts.push(("tokenizer", tokenizer.map_or("none".to_owned(), |p| p.display().to_string())));
     let layout = match description.naming {
         WeightNaming::Transformers { .. } => " in transformers' layout",
-        WeightNaming::Nanochat { .. } | WeightNaming::Native | WeightNaming::Family(_) => "",
+        WeightNaming::Nanochat { .. } | WeightNaming::Native { .. } | WeightNaming::Family(_) => "",
     };
     let what = match kind {
         ModelKind::Nanochat(era) => format!("nanochat model{layout}, era {era}"),

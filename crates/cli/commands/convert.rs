@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Examples:
   nanoscope convert ~/.cache/nanochat/base_checkpoints/d20 d20-nanoscope --to nanoscope
-      a folder whose weights are mapped into memory instead of read
+      a folder whose weights are mapped into memory instead of read, in the file's 32 or 16 bits
   nanoscope convert dictionary_learning/trainer_0 sae --to saelens
       cfg.json and sae_weights.safetensors, for SAE.load_from_disk
   nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
@@ -44,7 +44,7 @@ pub(crate) struct ConvertArgs {
     /// The format to write
     #[arg(long, value_enum)]
     pub(crate) to: TargetFormat,
-    /// The data type of the written SAE weights [default: f32]
+    /// The data type of the written matrices [default: that of a model's file, f32 for SAEs]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
     /// The hook point of the SAE, if its files do not name it; HOOK:HOOK for a transcoder
@@ -88,10 +88,6 @@ fn has_folder(path: &Path) -> bool {
 }
 
 fn convert_model(args: &ConvertArgs) -> Result<()> {
-    if args.dtype.is_some() {
-        let hint = "a model is always written as float32, so that it can be mapped; omit --dtype";
-        return Err(Hint::new("--dtype is for SAEs", hint).into());
-    }
     if args.hook.is_some() {
         return Err(Hint::new("--hook is for SAEs", "a model has no hook point; omit it").into());
     }
@@ -104,7 +100,9 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     // Conversion computes nothing, so any backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
-    let model = files.load_with(&device, LoadOptions { era: args.era, ..Default::default() })?;
+    let dtype = args.dtype.map(|dtype| WeightDtype::from(dtype).into());
+    let options = LoadOptions { era: args.era, dtype, ..Default::default() };
+    let model = files.load_with(&device, options)?;
     note_ambiguous_era(model.kind, &model.also_fits);
     let tokenizer = files.tokenizer.as_deref().map(load_tokenizer).transpose()?;
     save_model_with_tokenizer(&dst, &model.gpt, model.kind, tokenizer.as_ref())?;

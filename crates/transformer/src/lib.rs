@@ -68,4 +68,4 @@ pub use nanoscope_kernels::Matrix;
 pub use params::{Layout, ParamSpec};
 pub use stream::StreamInput;
 pub use tokens::TokenBatch;
-pub use weights::WeightSource;
+pub use weights::{Weight, WeightSource};

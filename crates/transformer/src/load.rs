@@ -15,7 +15,7 @@ use crate::mlp::Mlp;
 use crate::norm::Norm;
 use crate::params::{self, ParamSpec};
 use crate::rope::Rope;
-use crate::weights::WeightSource;
+use crate::weights::{Weight, WeightSource};
 
 impl Gpt {
     /// Builds a model from the weights that `source` supplies.
@@ -70,9 +70,8 @@ impl Gpt {
         })
     }
 
-    /// The model's weights with their canonical names, flattened, in the order of
-    /// [`GptConfig::params`].
-    pub fn weights(&self) -> Vec<(ParamSpec, Tensor<1>)> {
+    /// The model's weights with their canonical names, in the order of [`GptConfig::params`].
+    pub fn weights(&self) -> Vec<(ParamSpec, Weight)> {
         let mut named = self.named();
         let weight = |spec: ParamSpec| {
             let weight = named.remove(&spec.name).expect("params lists only weights of the model");
@@ -81,13 +80,11 @@ impl Gpt {
         self.config.params().into_iter().map(weight).collect()
     }
 
-    fn named(&self) -> HashMap<String, Tensor<1>> {
+    fn named(&self) -> HashMap<String, Weight> {
         let mut named = HashMap::new();
         let Embed { wte, wpe, smear, bigram, .. } = &self.embed;
         let mut matrix = |name: String, x: &Matrix| {
-            let x = x.to_tensor(&self.device);
-            let [rows, columns] = x.dims();
-            named.insert(name, x.reshape([rows * columns]));
+            named.insert(name, Weight::Matrix(x.clone()));
         };
         matrix(params::LM_HEAD.to_owned(), &self.lm_head);
         matrix(params::WTE.to_owned(), wte);
@@ -101,6 +98,11 @@ impl Gpt {
         if let Some(bigram) = bigram {
             matrix(params::BIGRAM_EMBED.to_owned(), &bigram.table);
         }
+        for (layer, block) in self.blocks.iter().enumerate() {
+            if let Some(embed) = &block.attention.value_embed {
+                matrix(params::value_embed(layer), &embed.table);
+            }
+        }
         let mut tensor = |name: String, x: Option<&Tensor<2>>| {
             if let Some(x) = x {
                 matrix(name, &Matrix::Device(x.clone()));
@@ -110,15 +112,13 @@ impl Gpt {
         tensor(params::SMEAR_GATE.to_owned(), smear.as_ref().map(|smear| &smear.gate));
         for (layer, block) in self.blocks.iter().enumerate() {
             if let Some(embed) = &block.attention.value_embed {
-                let table = embed.table.to_tensor(&self.device);
-                tensor(params::value_embed(layer), Some(&table));
                 let gate = params::in_block(layer, "attn.ve_gate");
                 tensor(params::weight(&gate), Some(&embed.gate));
             }
         }
         let mut vector = |name: String, x: Option<&Tensor<1>>| {
             if let Some(x) = x {
-                named.insert(name, x.clone());
+                named.insert(name, Weight::Vector(x.clone()));
             }
         };
         for (layer, block) in self.blocks.iter().enumerate() {
@@ -139,7 +139,8 @@ impl Gpt {
         vector(params::bias(params::LN_F), self.ln_f.bias.as_ref());
         let mut numbers = |name: &str, values: Option<&[f32]>| {
             if let Some(values) = values {
-                named.insert(name.to_owned(), Tensor::from_floats(values, &self.device));
+                let values = Tensor::from_floats(values, &self.device);
+                named.insert(name.to_owned(), Weight::Vector(values));
             }
         };
         let lambdas = self.lambdas.as_ref();

@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use nanoscope_kernels::Matrix;
 
 use crate::params::ParamSpec;
@@ -31,5 +31,24 @@ pub trait WeightSource {
     /// As [`weight`](Self::weight).
     fn matrix(&mut self, spec: &ParamSpec) -> Result<Matrix, Self::Error> {
         self.weight::<2>(spec).map(Matrix::Device)
+    }
+}
+
+/// A weight as a model holds it.
+#[derive(Debug, Clone)]
+pub enum Weight {
+    /// A matrix, in its type and orientation.
+    Matrix(Matrix),
+    /// Float32 numbers in one dimension.
+    Vector(Tensor<1>),
+}
+
+impl Weight {
+    /// The numbers in float32, row-major, in the shape of [`ParamSpec::shape`] and flattened.
+    pub fn flattened(&self, device: &Device) -> Tensor<1> {
+        match self {
+            Self::Matrix(matrix) => matrix.to_tensor(device).flatten(0, 1),
+            Self::Vector(numbers) => numbers.clone(),
+        }
     }
 }

@@ -133,15 +133,16 @@ fn with_saes(gpt: Gpt) -> InterpretableModel {
 }
 
 /// The weights of another model.
-struct Same(Vec<(ParamSpec, Tensor<1>)>);
+struct Same<'a>(&'a Gpt);
 
-impl WeightSource for Same {
+impl WeightSource for Same<'_> {
     type Error = Infallible;
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Infallible> {
-        let (_, weight) = self.0.iter().find(|(of, _)| of.name == spec.name).unwrap();
+        let weights = self.0.weights();
+        let (_, weight) = weights.iter().find(|(of, _)| of.name == spec.name).unwrap();
         let shape: [usize; D] = spec.shape.clone().try_into().unwrap();
-        Ok(weight.clone().reshape(shape))
+        Ok(weight.flattened(self.0.device()).reshape(shape))
     }
 }
 
@@ -149,7 +150,7 @@ impl WeightSource for Same {
 fn raw(model: &InterpretableModel) -> InterpretableModel {
     let gpt = model.gpt();
     let config = GptConfig { softcap: None, ..gpt.config().clone() };
-    let gpt = Gpt::load(config, &mut Same(gpt.weights()), gpt.device()).unwrap();
+    let gpt = Gpt::load(config, &mut Same(gpt), gpt.device()).unwrap();
     with_saes(gpt)
 }
 

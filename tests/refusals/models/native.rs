@@ -215,13 +215,13 @@ fn a_description_that_is_not_ours_is_refused() {
         "another format",
         with_config(|config| config["format"] = json!("nanoscope-sae")),
         CheckpointError::ForeignConfig { .. },
-        ["config.json", "format `nanoscope-sae` version 1"]
+        ["config.json", "format `nanoscope-sae` version 3"]
     );
     refused!(
         "newer version",
-        with_config(|config| config["version"] = json!(3)),
+        with_config(|config| config["version"] = json!(4)),
         CheckpointError::ForeignConfig { .. },
-        ["config.json", "format `nanoscope-model` version 3"]
+        ["config.json", "format `nanoscope-model` version 4"]
     );
     refused!(
         "unknown key",
@@ -251,7 +251,7 @@ fn a_description_that_is_not_ours_is_refused() {
         "wider than the weights",
         with_config(|config| config["model_config"]["n_embd"] = json!(16)),
         CheckpointError::ShapeMismatch { .. },
-        [WEIGHTS, "lm_head.weight", "[8, 64]", "[16, 64]"]
+        [WEIGHTS, "lm_head.weight", "[64, 8]", "[64, 16]"]
     );
     refused!(
         "size of 1e18",
@@ -283,7 +283,7 @@ fn inspecting_checks_as_much_as_loading_does() {
         "inspection of a model that is not what its description says",
         inspect(dir.path(), None),
         CheckpointError::ShapeMismatch { .. },
-        [WEIGHTS, "lm_head.weight", "[8, 64]", "[4, 64]"]
+        [WEIGHTS, "lm_head.weight", "[64, 8]", "[64, 4]"]
     );
 }
 
@@ -319,6 +319,6 @@ fn constants_that_are_not_all_there_or_make_no_model_are_refused() {
         "another width than the weights'",
         with("d_mlp", json!(48)),
         CheckpointError::ShapeMismatch { .. },
-        [WEIGHTS, "mlp.c_fc", "[8, 32]", "[8, 48]"]
+        [WEIGHTS, "mlp.c_fc", "[32, 8]", "[48, 8]"]
     );
 }

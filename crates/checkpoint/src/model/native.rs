@@ -1,12 +1,15 @@
-//! Our own layout of a model: `config.json` and `model.safetensors`, float32 in the shapes that
-//! inference needs, so that the file is mapped instead of read.
+//! Our own layout of a model: `config.json` and `model.safetensors`, with matrices in the type and order in
+//! which they are computed with on CPUs, so that the file is mapped instead of read.
 
 use std::borrow::Cow;
 use std::path::Path;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, TensorData};
+use nanoscope_kernels::Order;
 use nanoscope_tokenizer::Tokenizer;
-use nanoscope_transformer::{ConfigError, Era, Gpt, GptConfig, RopeTables};
+use nanoscope_transformer::{
+    ConfigError, Era, Gpt, GptConfig, Layout, ParamSpec, RopeTables, Weight,
+};
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,11 +30,14 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 
 /// The value of `format` in `config.json`.
 const FORMAT: &str = "nanoscope-model";
-/// The version of nanochat's models, which are described by their era.
-const VERSION: u32 = 1;
-/// The version of other families' models, which are described part by part.
-const FAMILY_VERSION: u32 = 2;
+/// The version that is written: linear layers are in PyTorch's order, `[d_out, d_in]`.
+const VERSION: u32 = 3;
+/// A former version of nanochat's models: float32, linear layers `[d_in, d_out]`.
+const FORMER_NANOCHAT_VERSION: u32 = 1;
+/// A former version of other families' models, as that of nanochat's.
+const FORMER_FAMILY_VERSION: u32 = 2;
 
+/// `config.json` of a model of nanochat, which is described by its era.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -45,7 +51,7 @@ struct Config {
     constants: Option<Constants>,
 }
 
-/// `config.json` of a model of another family than nanochat.
+/// `config.json` of a model of another family, which is described part by part.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FamilyConfig {
@@ -61,6 +67,8 @@ struct FamilyConfig {
 struct Tag {
     format: String,
     version: u32,
+    #[serde(default)]
+    family: Option<Value>,
 }
 
 /// Constants of nanochat's code that other programs have in their configurations.
@@ -115,10 +123,10 @@ pub(crate) fn describe(
     path: &Path,
     asked: Option<Era>,
 ) -> Result<Description, CheckpointError> {
-    let Tag { format, version } = json::read(path)?;
+    let Tag { format, version, family } = json::read(path)?;
     let invalid = |source| CheckpointError::Config { path: path.to_owned(), source };
-    let (config, kind, raw) = match (format.as_str(), version) {
-        (FORMAT, VERSION) => {
+    let (config, kind, raw) = match (format.as_str(), version, family.is_some()) {
+        (FORMAT, VERSION, false) | (FORMAT, FORMER_NANOCHAT_VERSION, _) => {
             let config: Config = json::read(path)?;
             let era: Era = config.era.parse().map_err(invalid)?;
             let raw = serde_json::to_value(&config.model).expect("numbers and strings make JSON");
@@ -128,7 +136,7 @@ pub(crate) fn describe(
             }
             (made, ModelKind::Nanochat(era), raw)
         }
-        (FORMAT, FAMILY_VERSION) => {
+        (FORMAT, VERSION, true) | (FORMAT, FORMER_FAMILY_VERSION, _) => {
             let config: FamilyConfig = json::read(path)?;
             let family = Family::of_model_type(&config.family).ok_or_else(|| {
                 let (path, found) = (path.to_owned(), config.family.clone());
@@ -150,14 +158,14 @@ pub(crate) fn describe(
         let fits = kind.era().into_iter().collect();
         return Err(CheckpointError::EraMismatch { path: path.to_owned(), asked, fits });
     }
-    let naming = WeightNaming::Native;
+    let naming = WeightNaming::Native { by_output: version == VERSION };
     let description = Description { source, naming, config, kind, also_fits: Vec::new(), raw };
     description.check()?;
     Ok(description)
 }
 
-/// Saves `gpt` to `config.json` and `model.safetensors` in `dir`, which is created if needed. The files
-/// appear when both are complete.
+/// Saves `gpt` to `config.json` and `model.safetensors` in `dir`, which is created if needed, with matrices in
+/// the types of `gpt`; those of 8 bits are written in float32. The files appear when both are complete.
 ///
 /// `kind` must be the one that the model's configuration was created for.
 ///
@@ -182,17 +190,15 @@ pub fn save_model_with_tokenizer(
     for name in TOKENIZER_FILES {
         folder.without(name);
     }
-    let views = gpt
-        .weights()
-        .into_iter()
-        .map(|(spec, weight)| (spec.name, Weight { shape: spec.shape, weight }));
+    let views = gpt.weights().into_iter();
+    let views = views.map(|(spec, weight)| (spec.name.clone(), Stored::new(&spec, weight)));
     folder.save_tensors(WEIGHTS_FILE, views)?;
 
     let config = match kind {
         ModelKind::Nanochat(era) => serde_json::to_vec_pretty(&nanochat_config(gpt, era)),
         ModelKind::Family(family) => serde_json::to_vec_pretty(&FamilyConfig {
             format: FORMAT.to_owned(),
-            version: FAMILY_VERSION,
+            version: VERSION,
             family: family.model_type().to_owned(),
             description: gpt.config().clone(),
         }),
@@ -240,15 +246,37 @@ fn window_pattern(gpt: &Gpt) -> Option<String> {
     windows().any(|window| window.is_some()).then(|| windows().map(letter).collect())
 }
 
-/// A weight whose numbers are fetched when it is written.
-struct Weight {
+/// A weight in the shape of our files, whose numbers are fetched when it is written.
+struct Stored {
+    weight: Weight,
     shape: Vec<usize>,
-    weight: Tensor<1>,
+    order: Order,
 }
 
-impl View for Weight {
+impl Stored {
+    fn new(spec: &ParamSpec, weight: Weight) -> Self {
+        let order = match spec.layout {
+            Layout::Same => Order::ByInput,
+            Layout::Transposed => Order::ByOutput,
+        };
+        Self { weight, shape: spec.file_shape(), order }
+    }
+
+    fn numbers(&self) -> TensorData {
+        match &self.weight {
+            Weight::Matrix(matrix) => matrix.to_data(self.order),
+            Weight::Vector(numbers) => numbers.to_data(),
+        }
+    }
+}
+
+impl View for Stored {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match &self.weight {
+            Weight::Matrix(matrix) if matrix.dtype() == DType::BF16 => Dtype::BF16,
+            Weight::Matrix(matrix) if matrix.dtype() == DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        }
     }
 
     fn shape(&self) -> &[usize] {
@@ -256,11 +284,10 @@ impl View for Weight {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values: Vec<f32> = self.weight.to_data().iter::<f32>().collect();
-        Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        Cow::Owned(self.numbers().as_bytes().to_vec())
     }
 
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
+        self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
     }
 }

@@ -10,8 +10,9 @@ pub(crate) enum WeightNaming {
     /// nanochat's names and shapes, with `prefix` in front of each name. Its start `root` is shared by
     /// this model's weights and by nothing else in the file.
     Nanochat { prefix: String, root: String },
-    /// Our own layout: canonical names, and the shapes that weights have in memory.
-    Native,
+    /// Our own layout: canonical names. Linear layers are `[d_in, d_out]` in the format's first versions, and
+    /// in PyTorch's order (`by_output`) since.
+    Native { by_output: bool },
     /// transformers' names for nanochat. If `tied`, the unembedding is the embedding.
     Transformers { tied: bool },
     /// transformers' names for another family.
@@ -23,11 +24,12 @@ impl WeightNaming {
     pub(super) fn stored(&self, spec: &ParamSpec) -> Stored {
         let name = match self {
             Self::Nanochat { prefix, .. } => format!("{prefix}{}", spec.name),
-            Self::Native => spec.name.clone(),
+            Self::Native { .. } => spec.name.clone(),
             Self::Transformers { tied } => transformers_name(spec, *tied),
             Self::Family(names) => return names.stored(spec),
         };
-        let transposed = spec.layout == Layout::Transposed && !matches!(self, Self::Native);
+        let is_turned = !matches!(self, Self::Native { by_output: false });
+        let transposed = spec.layout == Layout::Transposed && is_turned;
         let shape = if transposed { spec.file_shape() } else { spec.shape.clone() };
         Stored { name, shape, part: Part::Whole, transposed, plus: 0.0 }
     }
@@ -36,7 +38,7 @@ impl WeightNaming {
     pub(super) fn is_of_model(&self, name: &str) -> bool {
         match self {
             Self::Nanochat { root, .. } => name.starts_with(root.as_str()),
-            Self::Native | Self::Transformers { .. } => true,
+            Self::Native { .. } | Self::Transformers { .. } => true,
             Self::Family(names) => !names.is_ignored(name),
         }
     }

@@ -36,8 +36,13 @@ impl HostMatrix {
             DType::F16 => data.as_slice::<f16>().is_ok(),
             _ => false,
         };
-        let stored = [rows, columns];
-        supported.then(|| Self { data: Arc::new(data), stored, transposed, factors: None })
+        if !supported {
+            return None;
+        }
+        let (stored, dtype) = ([rows, columns], data.dtype());
+        // Tensors of these numbers then share their memory.
+        let data = TensorData::from_bytes(data.into_bytes().shared(), stored, dtype);
+        Some(Self { data: Arc::new(data), stored, transposed, factors: None })
     }
 
     /// Rounds finite numbers to 8 bits: each row in memory to multiples of a 127th of its largest magnitude. A
@@ -65,6 +70,11 @@ impl HostMatrix {
     pub fn dims(&self) -> [usize; 2] {
         let [rows, columns] = self.stored;
         if self.transposed { [columns, rows] } else { [rows, columns] }
+    }
+
+    /// The order of the numbers in memory.
+    fn order(&self) -> Order {
+        if self.transposed { Order::ByOutput } else { Order::ByInput }
     }
 
     pub(super) fn transposed(&self) -> Self {
@@ -125,6 +135,23 @@ impl HostMatrix {
         }
     }
 
+    /// The numbers in their type, 8-bit ones in float32.
+    ///
+    /// # Shapes
+    /// - output: `[d_in, d_out]` by input, `[d_out, d_in]` by output
+    pub(super) fn to_data(&self, order: Order) -> TensorData {
+        if self.order() == order && self.factors.is_none() {
+            return (*self.data).clone();
+        }
+        let rows = match order {
+            Order::ByInput => self.clone(),
+            Order::ByOutput => self.transposed(),
+        };
+        let numbers = TensorData::new(rows.to_vec(), rows.dims());
+        // A number of 16 bits is the same after float32.
+        if self.factors.is_some() { numbers } else { numbers.convert_dtype(self.dtype()) }
+    }
+
     /// The numbers of `[d_in, d_out]` in float32, row-major.
     pub(super) fn to_vec(&self) -> Vec<f32> {
         let [d_in, d_out] = self.dims();
@@ -158,11 +185,14 @@ impl HostMatrix {
     fn multiply_as<W: Stored>(&self, x: Tensor<2>) -> Tensor<2> {
         let [rows, _] = x.dims();
         let device = x.device();
-        let order = if self.transposed { Order::ByOutput } else { Order::ByInput };
-        let [_, stride] = self.stored;
-        let matrix = MatrixView::new(self.values::<W>(), self.dims(), order, stride);
-        let matrix = matrix.expect("the numbers have this shape");
         // A gradient passes through burn's own product only.
+        if device.is_autodiff() && self.dtype() == DType::F32 {
+            let numbers = Tensor::from_data((*self.data).clone(), &device);
+            return x.matmul(if self.transposed { numbers.transpose() } else { numbers });
+        }
+        let [_, stride] = self.stored;
+        let matrix = MatrixView::new(self.values::<W>(), self.dims(), self.order(), stride);
+        let matrix = matrix.expect("the numbers have this shape");
         if device.is_autodiff() {
             return matrix.multiply_with_gradient(&x, self.factors.as_deref().map(Vec::as_slice));
         }
@@ -243,6 +273,38 @@ mod tests {
             let rows = matrix.rows(&[4, 0], &device).into_data();
             let ids = Tensor::<1, burn::tensor::Int>::from_ints([4, 0], &device);
             assert_eq!(rows, expected.select(0, ids).into_data());
+        }
+    }
+
+    #[test]
+    fn the_numbers_are_had_in_either_order_in_their_type() {
+        for (matrix, expected) in matrices() {
+            let turned = expected.clone().transpose();
+            for (order, expected) in [(Order::ByInput, &expected), (Order::ByOutput, &turned)] {
+                let expected = expected.to_data().convert_dtype(matrix.dtype());
+                assert_eq!(matrix.to_data(order), expected, "{matrix:?}, {order:?}");
+            }
+        }
+        let matrix = HostMatrix::quantized(&[1.0, -0.5, 127.0, 3.0, 2.0, 0.0], [2, 3], true);
+        assert_eq!(matrix.to_data(Order::ByInput).dtype(), DType::F32);
+        let by_output: Vec<f32> = matrix.transposed().to_vec();
+        assert_eq!(matrix.to_data(Order::ByOutput), TensorData::new(by_output, [2, 3]));
+    }
+
+    #[test]
+    fn a_gradient_passes_through_a_matrix_of_any_type() {
+        let device = nanoscope_testing::test_device().autodiff();
+        for (matrix, expected) in matrices() {
+            let x = Tensor::<2>::ones([2, 5], &device).require_grad();
+            let product = matrix.multiply(x.clone());
+            assert_eq!(
+                product.to_data(),
+                Tensor::ones([2, 5], &expected.device()).matmul(expected.clone()).into_data()
+            );
+            let gradients = product.sum().backward();
+            let sums = expected.sum_dim(1).into_data().try_into_vec::<f32>().unwrap();
+            let gradient = x.grad(&gradients).unwrap().into_data().try_into_vec::<f32>().unwrap();
+            assert_eq!(gradient, [&sums[..], &sums[..]].concat(), "{matrix:?}");
         }
     }
 

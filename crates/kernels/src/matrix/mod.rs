@@ -130,6 +130,18 @@ impl Matrix {
         Self::Host(HostMatrix::quantized(&values, this.dims(), transposed))
     }
 
+    /// The numbers in their type, 8-bit ones in float32, as they are in a file with the matrix in `order`.
+    ///
+    /// # Shapes
+    /// - output: `[d_in, d_out]` by input, `[d_out, d_in]` by output
+    pub fn to_data(&self, order: Order) -> TensorData {
+        match (self, order) {
+            (Self::Device(weight), Order::ByInput) => weight.clone().into_data(),
+            (Self::Device(weight), Order::ByOutput) => weight.clone().transpose().into_data(),
+            (Self::Host(weight), _) => weight.to_data(order),
+        }
+    }
+
     /// The numbers in float32, row-major.
     pub fn to_tensor(&self, device: &Device) -> Tensor<2> {
         match self {
