@@ -1,7 +1,7 @@
 //! Mistakes that readers of SAE files have made. Each case passes, and would fail with the mistake.
 
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_checkpoint::{CheckpointError, Order, TensorFile, load_sae, load_saes};
+use nanoscope_checkpoint::{CheckpointError, Order, SaeFileError, TensorFile, load_sae, load_saes};
 use nanoscope_sae::{Architecture, Normalization, Sae, SaeConfig, SaeError, SaeWeights};
 
 use crate::golden::{Arrays, values};
@@ -164,8 +164,13 @@ fn a_folder_of_several_saes_has_each_of_them() {
     // Both layers are found, whether or not the hook point is one of ours.
     match found {
         Ok(saes) => assert_eq!(saes.len(), 2),
-        Err(error) => assert!(matches!(error, CheckpointError::Hook { .. }), "{error}"),
+        Err(error) => {
+            assert!(
+                matches!(error, CheckpointError::SaeFile(SaeFileError::Hook { .. })),
+                "{error}"
+            );
+        }
     }
     let error = load_sae(&root().join("circuit-tracer/relu"), &nanoscope_testing::test_device());
-    assert!(matches!(error, Err(CheckpointError::SeveralSaes { .. })));
+    assert!(matches!(error, Err(CheckpointError::SaeFile(SaeFileError::SeveralSaes { .. }))));
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::{
-    CheckpointError, LoadedSae, Metadata, SaveForm, WeightDtype, load_sae, load_sae_with,
-    save_nanochat_sae_with_metadata, save_sae, save_saelens_with_metadata,
+    CheckpointError, LoadedSae, Metadata, SaeFileError, SaveForm, WeightDtype, load_sae,
+    load_sae_with, save_nanochat_sae_with_metadata, save_sae, save_saelens_with_metadata,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{
@@ -85,8 +85,10 @@ fn check(
             }
             Err(error) => {
                 let text = error.to_string();
-                let (CheckpointError::NotExpressible { instead, .. }
-                | CheckpointError::HookNotInReference { instead, .. }) = error
+                let CheckpointError::SaeFile(
+                    SaeFileError::NotExpressible { instead, .. }
+                    | SaeFileError::HookNotInReference { instead, .. },
+                ) = error
                 else {
                     panic!("{what} as {form}: {text}")
                 };
@@ -243,7 +245,10 @@ fn a_transcoder_is_not_saved_without_the_hook_point_that_it_writes() {
     let sae = sae_of(config);
     for form in [SaveForm::SaeLens, SaveForm::Nanoscope] {
         let error = saved(form, &sae, (SITE, None), &Metadata::new()).unwrap_err();
-        assert!(matches!(error, CheckpointError::NoOutputHook { .. }), "{form}: {error}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::NoOutputHook { .. })),
+            "{form}: {error}"
+        );
     }
 }
 
@@ -269,7 +274,7 @@ fn an_saes_provenance_is_saved_under_saelens_names_and_read_back() {
         unreachable!()
     };
     let error = saved(SaveForm::SaeLens, &sae, (SITE, None), &place).unwrap_err();
-    assert!(matches!(error, CheckpointError::Metadata { .. }), "{error}");
+    assert!(matches!(error, CheckpointError::SaeFile(SaeFileError::Metadata { .. })), "{error}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use nanoscope::burn::tensor::Device;
 use nanoscope::{Microscope, SaeOptions, WeightDtype};
-use nanoscope_checkpoint::CheckpointError;
 use nanoscope_checkpoint::files::MemoryFolder;
+use nanoscope_checkpoint::{CheckpointError, SaeFileError};
 use nanoscope_server::ServedModel;
 
 use crate::error::OpenError;
@@ -58,5 +58,5 @@ fn options(files: &Files) -> SaeOptions {
 
 /// Returns whether the error is that there are no SAEs.
 fn is_none(error: &CheckpointError) -> bool {
-    matches!(error, CheckpointError::NoSae { .. })
+    matches!(error, CheckpointError::SaeFile(SaeFileError::NoSae { .. }))
 }

@@ -59,6 +59,8 @@ mod write;
 pub use activation_file::ActivationFile;
 pub use container::{Dtype, Order, TensorFile, TensorInfo};
 pub use container::{MatrixDtype, WeightDtype};
+#[cfg(feature = "sae")]
+pub use error::SaeFileError;
 pub use error::{CheckpointError, IoProblem};
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;

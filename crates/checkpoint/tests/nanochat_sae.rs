@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use nanoscope_checkpoint::{
-    CheckpointError, Metadata, SaeOptions, SaePath, WeightDtype, load_sae, load_saes,
+    CheckpointError, Metadata, SaeFileError, SaeOptions, SaePath, WeightDtype, load_sae, load_saes,
     load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata,
 };
 use nanoscope_hooks::HookPoint;
@@ -103,14 +103,20 @@ fn metadata_that_could_not_be_read_back_is_refused_and_the_old_file_kept() {
     ] {
         let error = save(&path, metadata).unwrap_err();
 
-        assert!(matches!(error, CheckpointError::Metadata { .. }), "{error:?}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::Metadata { .. })),
+            "{error:?}"
+        );
         let text = error.to_string();
         assert!(text.contains(says) && text.contains("sae.pt"), "{text}");
     }
     for metadata in [json!({"many": vec![0; 1 << 18]}), json!({"long": "a".repeat(17 << 20)})] {
         let error = save(&path, metadata).unwrap_err();
 
-        assert!(matches!(error, CheckpointError::MetadataTooLarge { .. }), "{error:?}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::MetadataTooLarge { .. })),
+            "{error:?}"
+        );
     }
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "temporary files remain");
@@ -192,7 +198,7 @@ fn a_hook_point_given_with_the_path_counts_as_the_saes_own() {
     let error = load_saes_with([moved], &device(), &hooks(&[HookPoint::ResidPost(1)]));
     assert!(matches!(
         error.unwrap_err(),
-        CheckpointError::NoSaeForHook { found, .. } if found == ["blocks.2.hook_resid_post"]
+        CheckpointError::SaeFile(SaeFileError::NoSaeForHook { found, .. }) if found == ["blocks.2.hook_resid_post"]
     ));
 }
 
@@ -210,7 +216,7 @@ fn an_sae_without_a_hook_point_of_ours_is_skipped_if_others_are_wanted() {
 
     assert!(matches!(
         load_saes([dir.path()], &device()).unwrap_err(),
-        CheckpointError::NoHook { .. }
+        CheckpointError::SaeFile(SaeFileError::NoHook { .. })
     ));
     assert_eq!(load_saes_with([dir.path()], &device(), &hooks(&[hook])).unwrap().len(), 1);
 }

@@ -100,7 +100,7 @@ fn is_bad_flag(error: &anyhow::Error) -> bool {
 
 /// A hint on how to solve an error, if there is more to say than its message does.
 fn hint(error: &anyhow::Error) -> Option<&str> {
-    use nanoscope_checkpoint::CheckpointError;
+    use nanoscope_checkpoint::{CheckpointError, SaeFileError};
     use nanoscope_runtime::RuntimeError;
 
     if let Some(hint) = error.downcast_ref::<Hint>() {
@@ -118,23 +118,29 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             CheckpointError::NoConfig { .. } => {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }
-            CheckpointError::GuessedFormat { .. } | CheckpointError::SeveralFormats { .. } => {
-                Some("state it: --format FORMAT")
-            }
-            CheckpointError::FormatNotUsed { .. } => {
+            CheckpointError::SaeFile(
+                SaeFileError::GuessedFormat { .. } | SaeFileError::SeveralFormats { .. },
+            ) => Some("state it: --format FORMAT"),
+            CheckpointError::SaeFile(SaeFileError::FormatNotUsed { .. }) => {
                 Some("the format follows from the file; omit --format")
             }
-            CheckpointError::UnknownActivationScale { .. } => Some(
+            CheckpointError::SaeFile(SaeFileError::UnknownActivationScale { .. }) => Some(
                 "copy its activation_scaler.json beside it, or state the factor: \
                  --activation-scale FACTOR, or --activation-scale folded",
             ),
-            CheckpointError::ActivationScaleNotUsed { .. } => Some("omit --activation-scale"),
-            CheckpointError::TwoSaes { .. } => Some("choose one with --sae FILE"),
-            CheckpointError::SeveralSaes { .. } => Some("name the file or folder of one of them"),
-            CheckpointError::NoHook { .. } => {
+            CheckpointError::SaeFile(SaeFileError::ActivationScaleNotUsed { .. }) => {
+                Some("omit --activation-scale")
+            }
+            CheckpointError::SaeFile(SaeFileError::TwoSaes { .. }) => {
+                Some("choose one with --sae FILE")
+            }
+            CheckpointError::SaeFile(SaeFileError::SeveralSaes { .. }) => {
+                Some("name the file or folder of one of them")
+            }
+            CheckpointError::SaeFile(SaeFileError::NoHook { .. }) => {
                 Some("name it: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`")
             }
-            CheckpointError::Hook { .. } => Some(
+            CheckpointError::SaeFile(SaeFileError::Hook { .. }) => Some(
                 "name a hook point of this model: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`",
             ),
             CheckpointError::WhichTensor { .. } => {
@@ -143,7 +149,9 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             CheckpointError::Heads { .. } => {
                 Some("--flatten-heads concatenates the heads of […, heads, d_head], as at hook_z")
             }
-            CheckpointError::NoOutputHook { .. } => Some("name both points: --hook HOOK:HOOK"),
+            CheckpointError::SaeFile(SaeFileError::NoOutputHook { .. }) => {
+                Some("name both points: --hook HOOK:HOOK")
+            }
             CheckpointError::PythonObject { .. } => {
                 Some("nothing was executed; save only tensors and plain values, and try again")
             }

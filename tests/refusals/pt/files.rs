@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Cursor;
 
-use nanoscope_checkpoint::{CheckpointError, TensorFile, load_sae};
+use nanoscope_checkpoint::{CheckpointError, SaeFileError, TensorFile, load_sae};
 use nanoscope_testing::pickle::{Py, pickle, torch_zip, zip_archive};
 use tempfile::TempDir;
 use zip::{CompressionMethod, ZipArchive};
@@ -240,7 +240,7 @@ fn an_empty_folder_is_no_sae_and_neither_is_a_text() {
     refused!(
         "empty folder as an SAE",
         load_sae(&dir.path().join("best_model.pt"), &files::device()),
-        CheckpointError::NoSae { .. },
+        CheckpointError::SaeFile(SaeFileError::NoSae { .. }),
         ["best_model.pt"]
     );
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use nanoscope_checkpoint::{CheckpointError, load_sae};
+use nanoscope_checkpoint::{CheckpointError, SaeFileError, load_sae};
 use nanoscope_hooks::HookError;
 use nanoscope_sae::SaeError;
 use serde_json::{Value as Json, json};
@@ -39,7 +39,7 @@ fn an_unknown_architecture_key_or_hook_point_is_named_with_what_is_known() {
         refused!(
             case,
             SaeFile::with_config("hook_point", json!(name)).load(),
-            CheckpointError::Hook { source: HookError::Unknown { .. }, .. },
+            CheckpointError::SaeFile(SaeFileError::Hook { source: HookError::Unknown { .. }, .. }),
             ["sae.pt", name, found]
         );
     }
@@ -60,7 +60,7 @@ fn sizes_that_make_no_sae_are_refused_with_key_and_value() {
         refused!(
             format!("{key} of {value}"),
             SaeFile::with_config(key, json!(value)).load(),
-            CheckpointError::Sae { source: SaeError::Size { .. }, .. },
+            CheckpointError::SaeFile(SaeFileError::Sae { source: SaeError::Size { .. }, .. }),
             ["sae.pt", found]
         );
     }

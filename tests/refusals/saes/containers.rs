@@ -1,6 +1,6 @@
 //! SAEs of other tools in damaged npz and safetensors files.
 
-use nanoscope_checkpoint::CheckpointError;
+use nanoscope_checkpoint::{CheckpointError, SaeFileError};
 use nanoscope_testing::npy;
 use nanoscope_testing::pickle::zip_archive;
 use zip::CompressionMethod;
@@ -76,7 +76,12 @@ fn a_npz_that_numpy_does_not_write_is_refused() {
         ["params.npz", "the same name"]
     );
     let sae = Saved::gemma_scope().with(|tensors| tensors.retain(|name, _| name == "b_dec"));
-    refused!("npz: no SAE", sae.load(), CheckpointError::NotAnSae { .. }, ["params.npz", "b_dec"]);
+    refused!(
+        "npz: no SAE",
+        sae.load(),
+        CheckpointError::SaeFile(SaeFileError::NotAnSae { .. }),
+        ["params.npz", "b_dec"]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! SAEs of other tools: tensors that are missing, unknown, misshapen or not finite.
 
-use nanoscope_checkpoint::CheckpointError;
+use nanoscope_checkpoint::{CheckpointError, SaeFileError};
 use nanoscope_sae::SaeError;
 use nanoscope_testing::pickle::Py;
 use serde_json::json;
@@ -113,7 +113,7 @@ fn tensors_that_are_not_the_saes_are_refused_in_every_format() {
         refused!(
             format!("{case}: a tensor too many"),
             saved.load(),
-            CheckpointError::UnexpectedSaeTensor { .. },
+            CheckpointError::SaeFile(SaeFileError::UnexpectedSaeTensor { .. }),
             [saved.weights.file_name().unwrap().to_str().unwrap(), says, "is not a weight"]
         );
     }
@@ -196,7 +196,7 @@ fn sizes_that_make_no_sae_are_refused_before_anything_is_allocated() {
         refused!(
             case,
             saved.load(),
-            CheckpointError::Sae { source: SaeError::Size { .. }, .. },
+            CheckpointError::SaeFile(SaeFileError::Sae { source: SaeError::Size { .. }, .. }),
             [says, "1..="]
         );
     }
@@ -206,7 +206,10 @@ fn sizes_that_make_no_sae_are_refused_before_anything_is_allocated() {
             .with_config("/activation", json!("groupmax"))
             .with_config("/k", json!(7))
             .load(),
-        CheckpointError::Sae { source: SaeError::Groups { k: 7, d_sae: 48 }, .. },
+        CheckpointError::SaeFile(SaeFileError::Sae {
+            source: SaeError::Groups { k: 7, d_sae: 48 },
+            ..
+        }),
         ["cfg.json", "48 features", "7 groups"]
     );
     for norm in [0.0, -5.5] {
@@ -216,7 +219,7 @@ fn sizes_that_make_no_sae_are_refused_before_anything_is_allocated() {
                 .with_config("/dataset_average_activation_norm/in", json!(norm))
                 .with_config("/dataset_average_activation_norm/out", json!(norm))
                 .load(),
-            CheckpointError::Sae { source: SaeError::Scale { .. }, .. }
+            CheckpointError::SaeFile(SaeFileError::Sae { source: SaeError::Scale { .. }, .. })
                 | CheckpointError::UnknownValue { .. },
             ["hyperparams.json"]
         );
@@ -244,7 +247,10 @@ fn a_scaling_factor_of_gemma_scope_is_accepted_only_if_it_is_ones() {
     assert_eq!(with(1.0).unwrap().sae.config(), plain.sae.config());
     for value in [1.001, 0.5, 0.0, -1.0] {
         let error = with(value).unwrap_err();
-        assert!(matches!(error, CheckpointError::UnexpectedSaeTensor { .. }), "{value}: {error}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::UnexpectedSaeTensor { .. })),
+            "{value}: {error}"
+        );
         assert!(error.to_string().contains("`scaling_factor`"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use nanoscope_checkpoint::{CheckpointError, load_sae, load_saes};
+use nanoscope_checkpoint::{CheckpointError, SaeFileError, load_sae, load_saes};
 use nanoscope_testing::pickle::Py;
 use serde_json::json;
 use tempfile::TempDir;
@@ -194,7 +194,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
     refused!(
         "Gemma Scope without a layer",
         load_saes([moved.as_path()], &device()),
-        CheckpointError::NoHook { .. },
+        CheckpointError::SaeFile(SaeFileError::NoHook { .. }),
         ["params.npz", "do not name its hook point"]
     );
     // Without the key nothing is missing.
@@ -203,7 +203,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
     refused!(
         "dictionary of a module whose name is free text",
         load_saes([free.weights.as_path()], &device()),
-        CheckpointError::Hook { .. },
+        CheckpointError::SaeFile(SaeFileError::Hook { .. }),
         ["ae.pt", "`mlp 3`"]
     );
     let foreign = Saved::dictionary("topk");
@@ -211,7 +211,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
     refused!(
         "dictionary without its configuration",
         foreign.load(),
-        CheckpointError::NotAnSae { .. },
+        CheckpointError::SaeFile(SaeFileError::NotAnSae { .. }),
         ["ae.pt", "encoder.weight", "is not an SAE of a known format"]
     );
     let empty = TempDir::new().unwrap();
@@ -219,7 +219,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
     refused!(
         "folder without an SAE",
         load_sae(empty.path(), &device()),
-        CheckpointError::NoSae { .. },
+        CheckpointError::SaeFile(SaeFileError::NoSae { .. }),
         ["params.npz", "sae_weights.safetensors", "layer_<i>.safetensors"]
     );
 }

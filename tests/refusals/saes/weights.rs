@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nanoscope_checkpoint::{CheckpointError, LoadedSae, TensorFile, inspect, load_saes};
+use nanoscope_checkpoint::{
+    CheckpointError, LoadedSae, SaeFileError, TensorFile, inspect, load_saes,
+};
 use nanoscope_testing::pickle::{Py, PyTensor};
 use serde_json::json;
 use tempfile::TempDir;
@@ -26,7 +28,7 @@ fn weights_that_are_not_the_saes_are_refused_by_name() {
     refused!(
         "weight too many",
         extra.load(),
-        CheckpointError::UnexpectedSaeTensor { .. },
+        CheckpointError::SaeFile(SaeFileError::UnexpectedSaeTensor { .. }),
         ["sae.pt", "threshold", "signed top-k"]
     );
     refused!(
@@ -41,7 +43,7 @@ fn weights_that_are_not_the_saes_are_refused_by_name() {
     refused!(
         "gate in an SAE without one",
         gated.load(),
-        CheckpointError::UnexpectedSaeTensor { .. },
+        CheckpointError::SaeFile(SaeFileError::UnexpectedSaeTensor { .. }),
         ["sae.pt", "_gate", "signed top-k"]
     );
     for (name, shape, expected) in [
@@ -123,7 +125,7 @@ fn a_file_of_something_else_is_no_sae() {
     refused!(
         "no sae_state_dict",
         model.load(),
-        CheckpointError::NotAnSae { .. },
+        CheckpointError::SaeFile(SaeFileError::NotAnSae { .. }),
         ["sae.pt", "state_dict.W_enc"]
     );
 }
@@ -150,14 +152,14 @@ fn two_saes_for_one_hook_point_are_refused_with_both_files() {
     refused!(
         "two SAEs for one hook point",
         load_folder(dir.path()),
-        CheckpointError::TwoSaes { .. },
+        CheckpointError::SaeFile(SaeFileError::TwoSaes { .. }),
         [one, "layer_1/best_model.pt", "again/sae_final.pt"]
     );
     let dir = folder(&[("a.pt", "blocks.2.hook_mlp"), ("b.pt", "blocks.2.hook_mlp_out")]);
     refused!(
         "two SAEs for one hook point of two names",
         load_folder(dir.path()),
-        CheckpointError::TwoSaes { .. },
+        CheckpointError::SaeFile(SaeFileError::TwoSaes { .. }),
         ["blocks.2.hook_mlp_out", "a.pt", "b.pt"]
     );
 }
@@ -166,7 +168,12 @@ fn two_saes_for_one_hook_point_are_refused_with_both_files() {
 fn a_path_without_saes_is_refused() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().to_str().unwrap();
-    refused!("empty folder", load_folder(dir.path()), CheckpointError::NoSae { .. }, [path]);
+    refused!(
+        "empty folder",
+        load_folder(dir.path()),
+        CheckpointError::SaeFile(SaeFileError::NoSae { .. }),
+        [path]
+    );
     refused!(
         "missing folder",
         load_folder(&dir.path().join("gone")),
@@ -185,14 +192,14 @@ fn a_path_without_saes_is_refused() {
     refused!(
         "folder called best_model.pt",
         load_folder(dir.path()),
-        CheckpointError::NoSae { .. },
+        CheckpointError::SaeFile(SaeFileError::NoSae { .. }),
         [path]
     );
     let good = folder(&[("best_model.pt", "hook_embed")]);
     refused!(
         "good folder and empty folder",
         load_saes(&[good.path().to_owned(), PathBuf::from(path)], &device()),
-        CheckpointError::NoSae { .. },
+        CheckpointError::SaeFile(SaeFileError::NoSae { .. }),
         [path]
     );
 }

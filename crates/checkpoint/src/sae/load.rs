@@ -8,7 +8,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
 use crate::container::MatrixDtype;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::files;
 use crate::labels::Labels;
 use crate::sae::activation_scale::ActivationScale;
@@ -77,7 +77,7 @@ impl LoadedSae {
     /// Returns the hook point of the activation that it reads.
     ///
     /// # Errors
-    /// [`CheckpointError::NoHook`] if its files do not name one, [`CheckpointError::Hook`] if they
+    /// [`SaeFileError::NoHook`] if its files do not name one, [`SaeFileError::Hook`] if they
     /// name an activation that our models do not have.
     pub fn hook(&self) -> Result<HookPoint, CheckpointError> {
         hook(&self.hooks, &self.path)
@@ -86,7 +86,7 @@ impl LoadedSae {
     /// Returns the hook point of the activation that it writes, if that is another.
     ///
     /// # Errors
-    /// [`CheckpointError::Hook`] if its files name an activation that our models do not have.
+    /// [`SaeFileError::Hook`] if its files name an activation that our models do not have.
     pub fn hook_out(&self) -> Result<Option<HookPoint>, CheckpointError> {
         self.hooks.hook_out.as_deref().map(|name| parse_hook(name, &self.path)).transpose()
     }
@@ -94,20 +94,21 @@ impl LoadedSae {
 
 fn hook(hooks: &SaeHooks, path: &Path) -> Result<HookPoint, CheckpointError> {
     let name = hooks.hook.as_deref();
-    parse_hook(name.ok_or_else(|| CheckpointError::NoHook { path: path.to_owned() })?, path)
+    parse_hook(name.ok_or_else(|| SaeFileError::NoHook { path: path.to_owned() })?, path)
 }
 
 fn parse_hook(name: &str, path: &Path) -> Result<HookPoint, CheckpointError> {
     match Site::of(name) {
         Site::Point(point) => Ok(point),
-        Site::ByPostNorms { with, without } => Err(CheckpointError::AmbiguousHook {
+        Site::ByPostNorms { with, without } => Err(SaeFileError::AmbiguousHook {
             path: path.to_owned(),
             name: name.to_owned(),
             points: [with, without],
-        }),
-        Site::Unknown => {
-            name.parse().map_err(|source| CheckpointError::Hook { path: path.to_owned(), source })
         }
+        .into()),
+        Site::Unknown => name.parse().map_err(|source| {
+            CheckpointError::SaeFile(SaeFileError::Hook { path: path.to_owned(), source })
+        }),
     }
 }
 
@@ -122,9 +123,9 @@ fn parse_hook(name: &str, path: &Path) -> Result<HookPoint, CheckpointError> {
 /// The result is in the order of the hook points.
 ///
 /// # Errors
-/// [`CheckpointError::NoSae`] if a path has none, [`CheckpointError::NoHook`] or
-/// [`CheckpointError::Hook`] if one does not belong to a hook point of our models,
-/// [`CheckpointError::TwoSaes`] if two belong to the same hook point, and any error in a file. The same
+/// [`SaeFileError::NoSae`] if a path has none, [`SaeFileError::NoHook`] or
+/// [`SaeFileError::Hook`] if one does not belong to a hook point of our models,
+/// [`SaeFileError::TwoSaes`] if two belong to the same hook point, and any error in a file. The same
 /// file at two hook points is two SAEs; given twice for one, it is one.
 pub fn load_saes(
     paths: impl IntoIterator<Item = impl Into<SaePath>>,
@@ -137,8 +138,8 @@ pub fn load_saes(
 ///
 /// # Errors
 /// As [`load_saes`]; also if a number does not fit [`SaeOptions::dtype`],
-/// [`CheckpointError::NoSaeForHook`] if no SAE belongs to one of [`SaeOptions::hooks`], and
-/// [`CheckpointError::FormatNotUsed`] or [`CheckpointError::ActivationScaleNotUsed`] if no SAE needs
+/// [`SaeFileError::NoSaeForHook`] if no SAE belongs to one of [`SaeOptions::hooks`], and
+/// [`SaeFileError::FormatNotUsed`] or [`SaeFileError::ActivationScaleNotUsed`] if no SAE needs
 /// the statement.
 pub fn load_saes_with(
     paths: impl IntoIterator<Item = impl Into<SaePath>>,
@@ -159,7 +160,7 @@ pub fn load_saes_with(
 /// in the order of the paths.
 ///
 /// # Errors
-/// As [`load_saes_with`]; [`CheckpointError::TwoSaes`] only for SAEs of the same path.
+/// As [`load_saes_with`]; [`SaeFileError::TwoSaes`] only for SAEs of the same path.
 pub fn load_saes_by_path(
     paths: impl IntoIterator<Item = impl Into<SaePath>>,
     device: &Device,
@@ -196,7 +197,7 @@ fn is_wanted(hooks: &SaeHooks, options: &SaeOptions) -> bool {
 /// Loads the only SAE at `path`, a file or a folder, whatever its hook point.
 ///
 /// # Errors
-/// [`CheckpointError`] with the file and the cause; [`CheckpointError::SeveralSaes`] if there are
+/// [`CheckpointError`] with the file and the cause; [`SaeFileError::SeveralSaes`] if there are
 /// several.
 pub fn load_sae(path: &Path, device: &Device) -> Result<LoadedSae, CheckpointError> {
     load_sae_with(path, device, &SaeOptions::default())
@@ -234,11 +235,12 @@ pub fn load_sae_with(
             opening.check_statements()?;
             load(sae, device, options.dtype)
         }
-        [first, second, ..] => Err(CheckpointError::SeveralSaes {
+        [first, second, ..] => Err(SaeFileError::SeveralSaes {
             path: path.clone(),
             first: first.clone(),
             second: second.clone(),
-        }),
+        }
+        .into()),
     }
 }
 
@@ -296,7 +298,7 @@ impl<'a> Opening<'a> {
             (_, []) => return Err(no_sae(path)),
             (Some((hook, _)), [first, second, ..]) => {
                 let (first, second) = (first.clone(), second.clone());
-                return Err(CheckpointError::TwoSaes { hook, first, second });
+                return Err(SaeFileError::TwoSaes { hook, first, second }.into());
             }
             _ => {}
         }
@@ -312,7 +314,7 @@ impl<'a> Opening<'a> {
                 Some(other) if is_same(other, &sae) => {}
                 Some(other) => {
                     let first = other.path().to_owned();
-                    return Err(CheckpointError::TwoSaes { hook, first, second: file });
+                    return Err(SaeFileError::TwoSaes { hook, first, second: file }.into());
                 }
                 None => drop(opened.insert(hook, sae)),
             }
@@ -358,7 +360,7 @@ impl<'a> Opening<'a> {
         if let Some(&hook) = wanted.find(|hook| !has(**hook)) {
             let mut found = hooks.map(ToString::to_string).collect::<Vec<_>>();
             found.extend(self.unwanted);
-            return Err(CheckpointError::NoSaeForHook { hook, found });
+            return Err(SaeFileError::NoSaeForHook { hook, found }.into());
         }
         self.check_statements()
     }
@@ -368,11 +370,11 @@ impl<'a> Opening<'a> {
         if let (Some(format), Some((path, found))) = (self.options.format, self.other_format)
             && !self.has_format
         {
-            return Err(CheckpointError::FormatNotUsed { path, format, found });
+            return Err(SaeFileError::FormatNotUsed { path, format, found }.into());
         }
         match (self.options.activation_scale, self.other_scale) {
             (Some(_), Some(path)) if !self.has_scale => {
-                Err(CheckpointError::ActivationScaleNotUsed { path })
+                Err(SaeFileError::ActivationScaleNotUsed { path }.into())
             }
             _ => Ok(()),
         }
@@ -380,5 +382,8 @@ impl<'a> Opening<'a> {
 }
 
 fn no_sae(path: PathBuf) -> CheckpointError {
-    CheckpointError::NoSae { path, names: layouts().map(|layout| layout.names).collect() }
+    CheckpointError::SaeFile(SaeFileError::NoSae {
+        path,
+        names: layouts().map(|layout| layout.names).collect(),
+    })
 }

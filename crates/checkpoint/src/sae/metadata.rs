@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 
 /// Further entries of an SAE's checkpoint, by key: numbers, strings, booleans and null, and lists
 /// and maps of these.
@@ -28,10 +28,12 @@ pub(crate) fn check(
     path: &Path,
 ) -> Result<(), CheckpointError> {
     for (key, value) in metadata {
-        let refused = |reason: String| CheckpointError::Metadata {
-            path: path.to_owned(),
-            key: key.clone(),
-            reason,
+        let refused = |reason: String| {
+            CheckpointError::SaeFile(SaeFileError::Metadata {
+                path: path.to_owned(),
+                key: key.clone(),
+                reason,
+            })
         };
         if reserved.contains(&key.as_str()) {
             return Err(refused("the checkpoint has an entry of this name".to_owned()));

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::container::finite::first_not_finite;
 use crate::container::{Dtype, MatrixDtype, Order, TensorFile, WeightDtype};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::activation_scale::ActivationScale;
 use crate::sae::metadata::Metadata;
 use crate::sae::sae_hooks::SaeHooks;
@@ -125,7 +125,9 @@ impl SaeFile {
         let Some(name) = self.unsettled else { return Ok((self, false)) };
         let path = || self.path().to_owned();
         match stated {
-            None => return Err(CheckpointError::UnknownActivationScale { path: path(), name }),
+            None => {
+                return Err(SaeFileError::UnknownActivationScale { path: path(), name }.into());
+            }
             Some(ActivationScale::Folded) => {}
             Some(ActivationScale::Factor(_)) if name == COVARIANCE_WHITENING => {
                 let what = format!("a factor for `{name}`");
@@ -175,11 +177,12 @@ impl SaeFile {
         let mut names = self.file.tensors().map(|(name, _)| name);
         let unknown = names.find(|name| name.starts_with(self.prefix) && !self.is_known(name));
         if let Some(name) = unknown {
-            return Err(CheckpointError::UnexpectedSaeTensor {
+            return Err(SaeFileError::UnexpectedSaeTensor {
                 path: self.path().to_owned(),
                 tensor: name.strip_prefix(self.prefix).unwrap_or(name).to_owned(),
                 architecture: self.config.architecture().name(),
-            });
+            }
+            .into());
         }
         drop(names);
         Ok(self)
@@ -380,6 +383,6 @@ impl SaeFile {
     }
 
     fn unusable(&self, source: SaeError) -> CheckpointError {
-        CheckpointError::Sae { path: self.path().to_owned(), source }
+        CheckpointError::SaeFile(SaeFileError::Sae { path: self.path().to_owned(), source })
     }
 }

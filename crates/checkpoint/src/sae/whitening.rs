@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 use nanoscope_sae::Sae;
 
 use crate::container::{Order, TensorFile};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 
 /// SAELens's name of the normalisation.
 pub(crate) const COVARIANCE_WHITENING: &str = "covariance_whitening";
@@ -41,7 +41,11 @@ impl Whitening {
         };
         let mean = self.file.read(MEAN, &[self.d_in], Order::AsStored)?;
         let mean = Tensor::<1>::from_data(mean, (&device, DType::F32));
-        sae.fold_whitening(mean, matrix(MATRIX)?, matrix(INVERSE)?)
-            .map_err(|source| CheckpointError::Sae { path: self.file.path().to_owned(), source })
+        sae.fold_whitening(mean, matrix(MATRIX)?, matrix(INVERSE)?).map_err(|source| {
+            CheckpointError::SaeFile(SaeFileError::Sae {
+                path: self.file.path().to_owned(),
+                source,
+            })
+        })
     }
 }

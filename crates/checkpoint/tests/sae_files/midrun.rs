@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use nanoscope_checkpoint::{
-    ActivationScale, CheckpointError, SaeOptions, inspect, load_sae, load_sae_with, load_saes_with,
+    ActivationScale, CheckpointError, SaeFileError, SaeOptions, inspect, load_sae, load_sae_with,
+    load_saes_with,
 };
 use nanoscope_sae::Normalization;
 use serde_json::{Value, json};
@@ -70,7 +71,10 @@ fn an_estimated_normalisation_without_its_factor_is_refused_until_it_is_stated()
             load_sae_with(dir.path(), &device(), &options)
         };
         let error = with(None).unwrap_err();
-        assert!(matches!(error, CheckpointError::UnknownActivationScale { .. }), "{error}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::UnknownActivationScale { .. })),
+            "{error}"
+        );
         assert!(error.to_string().contains(name), "{error}");
         let facts = format!("{:?}", inspect(dir.path(), None).unwrap().remove(0).facts);
         assert!(facts.contains(&format!("{name}, not known whether folded")), "{facts}");
@@ -100,7 +104,13 @@ fn a_stated_scale_that_no_file_leaves_open_is_refused() {
             load_saes_with([path], &device(), &options).map(|_| ()),
         ] {
             let error = result.unwrap_err();
-            assert!(matches!(error, CheckpointError::ActivationScaleNotUsed { .. }), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    CheckpointError::SaeFile(SaeFileError::ActivationScaleNotUsed { .. })
+                ),
+                "{error}"
+            );
         }
     }
 }
@@ -126,7 +136,7 @@ fn a_scaler_that_contradicts_the_configuration_is_refused() {
     for bad in [json!(0.0), json!(-0.1)] {
         let dir = midrun(AVERAGE, scaler("scaling_factor", bad));
         let error = load_sae(dir.path(), &device()).unwrap_err();
-        assert!(matches!(error, CheckpointError::Sae { .. }), "{error}");
+        assert!(matches!(error, CheckpointError::SaeFile(SaeFileError::Sae { .. })), "{error}");
     }
     let lost = midrun(WHITENED, |dir| {
         fs::remove_file(dir.join("activation_whitening.safetensors")).unwrap();
@@ -155,7 +165,7 @@ fn the_factor_of_a_run_of_version_5_is_in_the_state_of_its_texts() {
             ),
             None => assert!(matches!(
                 loaded.unwrap_err(),
-                CheckpointError::UnknownActivationScale { .. }
+                CheckpointError::SaeFile(SaeFileError::UnknownActivationScale { .. })
             )),
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nanoscope_checkpoint::{CheckpointError, LoadedSae, load_sae};
+use nanoscope_checkpoint::{CheckpointError, LoadedSae, SaeFileError, load_sae};
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Architecture;
 use serde_json::{Value, json};
@@ -105,7 +105,10 @@ fn wrappers_of_modules_in_the_names_of_tensors_are_left_out() {
     let mut twice = BARE.to_vec();
     twice.push(("module.W_enc", &[4, 8]));
     let error = load(&plain, &twice, "sae_final.pt", Some("sae_state_dict")).unwrap_err();
-    assert!(matches!(error, CheckpointError::UnexpectedSaeTensor { .. }), "{error}");
+    assert!(
+        matches!(error, CheckpointError::SaeFile(SaeFileError::UnexpectedSaeTensor { .. })),
+        "{error}"
+    );
 }
 
 #[test]
@@ -129,11 +132,14 @@ fn dictionaries_around_the_weights_are_entered() {
         // What is only a guess without the dictionary is one with it.
         let (_dir, path) = plain(prefix, &LINEARS, "mine.ckpt");
         let error = load_sae(&path, &device()).unwrap_err();
-        assert!(matches!(error, CheckpointError::GuessedFormat { .. }), "{prefix}: {error}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::GuessedFormat { .. })),
+            "{prefix}: {error}"
+        );
     }
     let (_dir, path) = plain("weights_of_mine.", &LINEARS, "x-SAE-l3.pt");
     let error = load_sae(&path, &device()).unwrap_err();
-    assert!(matches!(error, CheckpointError::NotAnSae { .. }), "{error}");
+    assert!(matches!(error, CheckpointError::SaeFile(SaeFileError::NotAnSae { .. })), "{error}");
 }
 
 #[test]
@@ -159,5 +165,5 @@ fn an_sae_is_found_by_its_content_under_every_common_ending() {
     assert!(error.contains("sae.bin"), "{error}");
     let (dir, _path) = file("model.ckpt", &pt(None, &[("w", &[2])]));
     let error = load_sae(dir.path(), &device()).unwrap_err();
-    assert!(matches!(error, CheckpointError::NoSae { .. }), "{error}");
+    assert!(matches!(error, CheckpointError::SaeFile(SaeFileError::NoSae { .. })), "{error}");
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use nanoscope_checkpoint::{
-    CheckpointError, LoadedSae, SaeOptions, SaePath, load_sae, load_sae_with, load_saes,
+    CheckpointError, LoadedSae, SaeFileError, SaeOptions, SaePath, load_sae, load_sae_with,
+    load_saes,
 };
 use nanoscope_hooks::HookPoint;
 use serde_json::{Value, json};
@@ -40,7 +41,10 @@ fn one_file_at_two_hook_points_is_two_saes_and_at_one_it_is_one() {
     let transcoder = SaePath { path: path.clone(), at: Some((one, Some(HookPoint::MlpOut(1)))) };
     for other in [elsewhere, transcoder] {
         let error = load(vec![at(one), other]).unwrap_err();
-        assert!(matches!(error, CheckpointError::TwoSaes { hook, .. } if hook == one), "{error}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::TwoSaes { hook, .. }) if hook == one),
+            "{error}"
+        );
     }
 }
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{
-    CheckpointError, InspectOptions, LoadedSae, MatrixDtype, Metadata, SaeOptions, SaePath,
-    WeightDtype, inspect, inspect_with, load_sae, load_sae_as, load_sae_with, load_saes_with,
-    save_sae,
+    CheckpointError, InspectOptions, LoadedSae, MatrixDtype, Metadata, SaeFileError, SaeOptions,
+    SaePath, WeightDtype, inspect, inspect_with, load_sae, load_sae_as, load_sae_with,
+    load_saes_with, save_sae,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Architecture;
@@ -121,7 +121,8 @@ fn two_linear_layers_are_a_guess_that_only_a_statement_makes_an_sae() {
         let (dir, path) = file(name, &pt(None, tensors));
         for path in [path.as_path(), dir.path()] {
             let error = load_sae(path, &device()).unwrap_err();
-            let CheckpointError::GuessedFormat { formats, .. } = &error else {
+            let CheckpointError::SaeFile(SaeFileError::GuessedFormat { formats, .. }) = &error
+            else {
                 panic!("{name}: {error}")
             };
             assert_eq!(formats.iter().map(ToString::to_string).collect::<Vec<_>>(), [format]);
@@ -145,7 +146,10 @@ fn what_an_sae_of_the_format_does_not_have_is_not_even_a_guess() {
     let (_dir, path) = file("vae.pt", &pt(None, &vae));
     for options in [SaeOptions::default(), stated("goodfire")] {
         let error = load_sae_with(path.as_path(), &device(), &options).unwrap_err();
-        assert!(matches!(error, CheckpointError::NotAnSae { .. }), "{error}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::NotAnSae { .. })),
+            "{error}"
+        );
     }
 }
 
@@ -157,7 +161,10 @@ fn a_stated_format_that_no_file_can_have_is_refused() {
         load_saes_with([demo.as_path()], &device(), &stated("goodfire")).map(|_| ()),
     ] {
         let error = result.unwrap_err();
-        assert!(matches!(error, CheckpointError::FormatNotUsed { .. }), "{error}");
+        assert!(
+            matches!(error, CheckpointError::SaeFile(SaeFileError::FormatNotUsed { .. })),
+            "{error}"
+        );
         assert!(error.to_string().contains("an SAE of SAELens"), "{error}");
     }
 
@@ -181,7 +188,9 @@ fn a_file_that_two_formats_claim_is_refused_with_both_names() {
 
     let error = load_sae(dir.path(), &device()).unwrap_err();
 
-    let CheckpointError::SeveralFormats { formats, .. } = &error else { panic!("{error}") };
+    let CheckpointError::SaeFile(SaeFileError::SeveralFormats { formats, .. }) = &error else {
+        panic!("{error}")
+    };
     assert_eq!(formats.len(), 2);
     assert!(error.to_string().contains("saelens and llama-scope"), "{error}");
     let loaded = load_sae_with(dir.path(), &device(), &stated("llama-scope")).unwrap();

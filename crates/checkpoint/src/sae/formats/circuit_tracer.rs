@@ -7,7 +7,7 @@ use nanoscope_sae::{Architecture, SaeConfig};
 use serde::Deserialize;
 
 use crate::container::TensorFile;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::files;
 use crate::read::{json, yaml};
 use crate::sae::formats::sae_format::{Claim, Folder, Layout, SaeFormat, file_name};
@@ -109,7 +109,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let has_threshold = file.info(THRESHOLD).is_ok();
     let architecture = if has_threshold { Architecture::JumpRelu } else { Architecture::Relu };
     let config = SaeConfig::new(d_in, d_sae, architecture)
-        .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
+        .map_err(|source| SaeFileError::Sae { path: file.path().to_owned(), source })?;
     let mut weights = vec![
         // One row per feature, as in the decoder.
         (Weight::WEnc, StoredWeight::transposed("W_enc")),

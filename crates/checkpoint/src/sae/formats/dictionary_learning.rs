@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::container::TensorFile;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::files;
 use crate::python_json;
 use crate::read::json;
@@ -158,7 +158,7 @@ fn sae_file(file: TensorFile, kind: Kind) -> Result<SaeFile, CheckpointError> {
     let (d_in, d_sae) = if kind.encoder == "W_enc" { (a, b) } else { (b, a) };
     let config = SaeConfig::new(d_in, d_sae, kind.architecture)
         .and_then(|config| config.with_apply_b_dec_to_input(kind.apply_b_dec))
-        .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
+        .map_err(|source| SaeFileError::Sae { path: file.path().to_owned(), source })?;
     SaeFile {
         weights: kind.weights,
         postprocess: kind.postprocess,

@@ -3,7 +3,7 @@
 use nanoscope_sae::{Architecture, SaeConfig};
 
 use crate::container::{Order, TensorFile, npz};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
 use crate::sae::path_names::names;
 use crate::sae::sae_file::SaeFile;
@@ -40,7 +40,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let (w_enc, w_dec) = (key("W_enc", "w_enc"), key("W_dec", "w_dec"));
     let [d_in, d_sae] = file.matrix_shape(&w_enc)?;
     let config = SaeConfig::new(d_in, d_sae, Architecture::JumpRelu)
-        .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
+        .map_err(|source| SaeFileError::Sae { path: file.path().to_owned(), source })?;
 
     let mut weights = usual_weights();
     weights[0] = (Weight::WEnc, StoredWeight::tensor(w_enc));

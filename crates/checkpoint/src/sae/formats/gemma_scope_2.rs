@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::container::{TensorFile, safetensors};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::files;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
@@ -103,7 +103,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let [_, d_out] = file.matrix_shape("w_dec")?;
     let config = SaeConfig::new(d_in, d_sae, Architecture::JumpRelu)
         .and_then(|config| config.with_d_out(d_out))
-        .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
+        .map_err(|source| SaeFileError::Sae { path: file.path().to_owned(), source })?;
     let in_name = || names.get(1).is_some_and(|name| name.ends_with("_affine"));
     let skips = raw.affine_connection.unwrap_or_else(in_name);
     let config = if skips { config.with_skip() } else { config };

@@ -5,7 +5,7 @@ use std::path::Path;
 use nanoscope_sae::{Architecture, SaeConfig};
 
 use crate::container::TensorFile;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::formats::sae_format::{Claim, SaeFormat, file_name};
 use crate::sae::sae_file::SaeFile;
 use crate::sae::sae_hooks::SaeHooks;
@@ -50,7 +50,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let (encoder, decoder) = layers(&file).expect("only claimed files are opened");
     let [d_sae, d_in] = file.matrix_shape(&format!("{encoder}.weight"))?;
     let config = SaeConfig::new(d_in, d_sae, Architecture::Relu)
-        .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
+        .map_err(|source| SaeFileError::Sae { path: file.path().to_owned(), source })?;
     let hooks = match layer(file.path()) {
         Some(layer) => SaeHooks::at(format!("blocks.{layer}.hook_resid_post")),
         None => SaeHooks::default(),

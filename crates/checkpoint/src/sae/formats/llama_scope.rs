@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::container::{Order, TensorFile, safetensors};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::files;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
@@ -152,7 +152,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let config = SaeConfig::new(raw.d_model, d_sae, architecture)
         .and_then(|config| config.with_normalization(normalization))
         .and_then(|config| config.with_apply_b_dec_to_input(raw.apply_decoder_bias_to_pre_encoder))
-        .map_err(|source| CheckpointError::Sae { path: path.clone(), source })?;
+        .map_err(|source| SaeFileError::Sae { path: path.clone(), source })?;
 
     // The later version has the names of linear layers and is stored transposed.
     let is_linear = file.info("encoder.weight").is_ok();
@@ -229,7 +229,9 @@ impl Cfg<'_> {
         let scale = |norm: f32| {
             let scale = root / norm;
             let source = SaeError::Scale { found: scale };
-            let unusable = || CheckpointError::Sae { path: self.path.to_owned(), source };
+            let unusable = || {
+                CheckpointError::SaeFile(SaeFileError::Sae { path: self.path.to_owned(), source })
+            };
             (scale > 0.0 && scale.is_finite()).then_some(scale).ok_or_else(unusable)
         };
         if let Some(norms) = &raw.dataset_average_activation_norm {

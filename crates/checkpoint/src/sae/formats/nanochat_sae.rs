@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::container::{PlainValue, TensorFile};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::files;
 use crate::python_json;
 use crate::read::json;
@@ -132,11 +132,11 @@ impl RawSaeConfig {
             }
         };
         let config = SaeConfig::new(self.d_in, self.d_sae(), architecture)
-            .map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
+            .map_err(|source| SaeFileError::Sae { path: path.to_owned(), source })?;
         let hook = self
             .hook_point
             .parse()
-            .map_err(|source| CheckpointError::Hook { path: path.to_owned(), source })?;
+            .map_err(|source| SaeFileError::Hook { path: path.to_owned(), source })?;
         Ok((config, hook))
     }
 }

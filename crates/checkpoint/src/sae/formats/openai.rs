@@ -5,7 +5,7 @@ use std::path::Path;
 use nanoscope_sae::{Architecture, Normalization, SaeConfig};
 
 use crate::container::{PlainValue, TensorFile};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, SaeFormat};
 use crate::sae::path_names::names;
@@ -34,7 +34,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let config = SaeConfig::new(d_in, d_sae, architecture)
         .and_then(|config| config.with_normalization(normalization))
         .and_then(|config| config.with_apply_b_dec_to_input(true))
-        .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
+        .map_err(|source| SaeFileError::Sae { path: file.path().to_owned(), source })?;
     // A tied decoder is the encoder's layer, which has one row per feature.
     let w_dec = match file.info("decoder.linear.weight") {
         Ok(_) => StoredWeight::tensor("decoder.linear.weight"),

@@ -3,7 +3,7 @@
 use nanoscope_sae::{Architecture, SaeConfig};
 
 use crate::container::TensorFile;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::formats::sae_format::{Claim, SaeFormat};
 use crate::sae::path_names::{names, number_after};
 use crate::sae::sae_file::SaeFile;
@@ -44,7 +44,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let [d_sae, d_in] = file.matrix_shape("W_enc")?;
     let architecture = Architecture::TopK { k, rescale_acts_by_decoder_norm: false };
     let config = SaeConfig::new(d_in, d_sae, architecture)
-        .map_err(|source| CheckpointError::Sae { path, source })?;
+        .map_err(|source| SaeFileError::Sae { path, source })?;
     // SAELens has the same names without transposing.
     let weights = vec![
         (Weight::WEnc, StoredWeight::transposed("W_enc")),

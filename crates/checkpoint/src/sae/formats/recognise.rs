@@ -8,7 +8,7 @@ use nanoscope_hooks::did_you_mean;
 use thiserror::Error;
 
 use crate::container::TensorFile;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::formats::{
     circuit_tracer, dictionary_learning, gemma_scope, gemma_scope_2, goodfire, llama_scope,
@@ -128,16 +128,21 @@ fn format_of(
         [format] => return Ok(format),
         [] => {}
         several => {
-            return Err(CheckpointError::SeveralFormats { path: path(), formats: names(several) });
+            return Err(
+                SaeFileError::SeveralFormats { path: path(), formats: names(several) }.into()
+            );
         }
     }
     match with_claim(file, Claim::Guess).as_slice() {
-        [] => Err(CheckpointError::NotAnSae {
+        [] => Err(SaeFileError::NotAnSae {
             path: path(),
             formats: FORMATS.map(|format| format.name).to_vec(),
             tensors: file.tensors().map(|(name, _)| name.to_owned()).collect(),
-        }),
-        guesses => Err(CheckpointError::GuessedFormat { path: path(), formats: names(guesses) }),
+        }
+        .into()),
+        guesses => {
+            Err(SaeFileError::GuessedFormat { path: path(), formats: names(guesses) }.into())
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::container::{Order, TensorFile};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::formats::saelens_provenance::provenance;
@@ -493,6 +493,6 @@ impl Cfg<'_> {
     }
 
     fn unusable(&self, source: SaeError) -> CheckpointError {
-        CheckpointError::Sae { path: self.path.to_owned(), source }
+        CheckpointError::SaeFile(SaeFileError::Sae { path: self.path.to_owned(), source })
     }
 }

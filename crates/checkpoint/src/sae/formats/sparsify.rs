@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::container::TensorFile;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::path_names::{is_beside, names, number_after};
@@ -113,7 +113,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let config = SaeConfig::new(raw.d_in, d_sae, architecture)
         // Independent of `normalize_decoder`, which SAELens uses here.
         .and_then(|config| config.with_apply_b_dec_to_input(!raw.transcode))
-        .map_err(|source| CheckpointError::Sae { path, source })?;
+        .map_err(|source| SaeFileError::Sae { path, source })?;
     let mut weights = vec![
         (Weight::WEnc, StoredWeight::transposed("encoder.weight")),
         (Weight::BEnc, StoredWeight::tensor("encoder.bias")),

@@ -9,7 +9,7 @@ use nanoscope_sae::{GateWeights, MagnitudeWeights, Sae, SaeWeights};
 use serde_json::Value;
 
 use crate::container::WeightDtype;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::formats::nanochat_sae::{
     CONFIG, CONFIG_FILE, FORMAT, STATE_DICT, default_dtype, default_k, default_l1_coefficient,
     default_normalize_decoder,
@@ -29,8 +29,8 @@ use crate::write::{is_stream, write_atomically};
 /// whose gate has weights of its own. Its `load_state_dict` converts 16-bit weights to float32.
 ///
 /// # Errors
-/// [`CheckpointError::NotExpressible`] if nanochat-SAE would compute something else,
-/// [`CheckpointError::HookNotInReference`] if nanochat-SAE would attach it to another hook point, both
+/// [`SaeFileError::NotExpressible`] if nanochat-SAE would compute something else,
+/// [`SaeFileError::HookNotInReference`] if nanochat-SAE would attach it to another hook point, both
 /// with a form that can hold it,
 /// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_nanochat_sae(
@@ -50,8 +50,8 @@ pub fn save_nanochat_sae(
 /// the file.
 ///
 /// # Errors
-/// As [`save_nanochat_sae`]; [`CheckpointError::Metadata`] if a key is `sae_state_dict` or `config`, an
-/// integer does not fit `i64`, or an entry is nested too deeply; [`CheckpointError::MetadataTooLarge`].
+/// As [`save_nanochat_sae`]; [`SaeFileError::Metadata`] if a key is `sae_state_dict` or `config`, an
+/// integer does not fit `i64`, or an entry is nested too deeply; [`SaeFileError::MetadataTooLarge`].
 /// No file is written then.
 ///
 /// [`LoadedSae::metadata`]: crate::LoadedSae::metadata
@@ -67,14 +67,14 @@ pub fn save_nanochat_sae_with_metadata(
     let instead = || instead_of(SaveForm::NanochatSae, sae, hook, hook_out);
     let activation = in_nanochat_sae(sae, hook_out).map_err(|reason| {
         let (path, format) = (path.to_owned(), FORMAT.name);
-        CheckpointError::NotExpressible { path, format, reason, instead: instead() }
+        SaeFileError::NotExpressible { path, format, reason, instead: instead() }
     })?;
     let hook_point = nanochat_sae_hook(hook).ok_or_else(|| {
         let path = path.to_owned();
-        CheckpointError::HookNotInReference { path, hook, instead: instead() }
+        SaeFileError::HookNotInReference { path, hook, instead: instead() }
     })?;
     let folded = sae.fold_normalization().and_then(|sae| sae.fold_b_dec());
-    let sae = folded.map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
+    let sae = folded.map_err(|source| SaeFileError::Sae { path: path.to_owned(), source })?;
     let config = sae.config();
     let (d_in, d_sae) = (config.d_in(), config.d_sae());
     let k = config.architecture().k().unwrap_or(default_k());

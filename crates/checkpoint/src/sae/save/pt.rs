@@ -9,7 +9,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::container::{WeightDtype, pt};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::save::saved_weight::SavedWeight;
 use crate::write::write_file_atomically;
 
@@ -45,7 +45,7 @@ pub(crate) fn write_pt(
     let pickle = pickle(state_dict, others);
     // Readers limit the pickle, ours included.
     pt::check_pickle(&pickle)
-        .map_err(|source| CheckpointError::MetadataTooLarge { path: path.to_owned(), source })?;
+        .map_err(|source| SaeFileError::MetadataTooLarge { path: path.to_owned(), source })?;
     // torch names the folder in the archive after the file.
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("archive");
     write_file_atomically(path, |temporary| {

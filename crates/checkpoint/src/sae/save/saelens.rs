@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, View};
 use serde_json::{Value, json};
 
 use crate::container::WeightDtype;
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, SaeFileError};
 use crate::read::json;
 use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, WEIGHTS_FILE};
 use crate::sae::formats::saelens_provenance::PLACE_KEYS;
@@ -32,8 +32,8 @@ const OUR_VERSION: &str = "nanoscope_version";
 /// stay float32.
 ///
 /// # Errors
-/// [`CheckpointError::NotExpressible`] if SAELens has no SAE that computes the same, with a form that
-/// can hold it, [`CheckpointError::NoOutputHook`] if a transcoder is given without a `hook_out`,
+/// [`SaeFileError::NotExpressible`] if SAELens has no SAE that computes the same, with a form that
+/// can hold it, [`SaeFileError::NoOutputHook`] if a transcoder is given without a `hook_out`,
 /// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`],
 /// [`CheckpointError::Safetensors`].
 pub fn save_saelens(
@@ -51,7 +51,7 @@ pub fn save_saelens(
 /// when it is loaded. `prepend_bos` is true and `nanoscope_version` our version unless they are given.
 ///
 /// # Errors
-/// As [`save_saelens`]; [`CheckpointError::Metadata`] if a key is one that the place of the SAE decides,
+/// As [`save_saelens`]; [`SaeFileError::Metadata`] if a key is one that the place of the SAE decides,
 /// such as `hook_name`, or an entry is nested too deeply. No file is written then.
 ///
 /// [`LoadedSae::metadata`]: crate::LoadedSae::metadata
@@ -69,7 +69,7 @@ pub fn save_saelens_with_metadata(
     let architecture = in_saelens(sae, hook_out).map_err(|reason| {
         let (path, format) = (weights_file.clone(), FORMAT.name);
         let instead = instead_of(SaveForm::SaeLens, sae, hook, hook_out);
-        CheckpointError::NotExpressible { path, format, reason, instead }
+        SaeFileError::NotExpressible { path, format, reason, instead }
     })?;
     let sae = prepare(&weights_file, sae, hook_out.is_some())?;
     let is_transcoder = hook_out.is_some() || sae.config().skip();
@@ -112,7 +112,7 @@ pub(crate) fn check_output(
     hook_out: Option<HookPoint>,
 ) -> Result<(), CheckpointError> {
     if sae.config().is_transcoder() && hook_out.is_none() {
-        return Err(CheckpointError::NoOutputHook { path: path.to_owned() });
+        return Err(SaeFileError::NoOutputHook { path: path.to_owned() }.into());
     }
     Ok(())
 }
@@ -124,10 +124,12 @@ fn prepare(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Sae, Checkpoin
         Normalization::ExpectedAverageOnlyIn { .. } => sae.fold_normalization(),
         _ => Ok(sae.clone()),
     };
-    let folded = folded.map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
+    let folded = folded.map_err(|source| SaeFileError::Sae { path: path.to_owned(), source })?;
     // SAELens's transcoders do not subtract `b_dec` from their input.
     if is_transcoder || config.skip() {
-        folded.fold_b_dec().map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })
+        folded.fold_b_dec().map_err(|source| {
+            CheckpointError::SaeFile(SaeFileError::Sae { path: path.to_owned(), source })
+        })
     } else {
         Ok(folded)
     }
