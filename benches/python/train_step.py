@@ -1,11 +1,11 @@
 """One training step in PyTorch eager and in nanoscope, side by side.
 
-    python benches/python/train_step.py ACTIVATIONS.safetensors KEY [--threads N] [--method METHOD]
+    python benches/python/train_step.py STORE KEY [--threads N] [--method METHOD]
 
-ACTIVATIONS is a shard of an activation store:
+STORE is a folder of activations:
 
     nanoscope collect --text TEXT --hook blocks.2.hook_resid_post --out STORE
-    python benches/python/train_step.py STORE/shard-000000.safetensors blocks.2.hook_resid_post
+    python benches/python/train_step.py STORE blocks.2.hook_resid_post
 
 METHOD is top-k, relu, jump-relu or gated; without it, all four. Both sides take the same activations, sizes, loss,
 Adam, clipping and unit decoder rows, and start from the same initialization. They take turns, and the fastest step
@@ -17,12 +17,14 @@ import argparse
 import json
 import os
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 D_SAE, K, BATCH, STEPS, TURNS = 2048, 32, 4096, 6, 3
 L1, BANDWIDTH = 1.0, 0.05
 parser = argparse.ArgumentParser()
-parser.add_argument("activations")
+parser.add_argument("store", type=Path)
 parser.add_argument("key")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--method", choices=["top-k", "relu", "jump-relu", "gated"])
@@ -30,7 +32,7 @@ args = parser.parse_args()
 
 os.environ["OMP_NUM_THREADS"] = str(args.threads)
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 
 class Jump(torch.autograd.Function):
@@ -124,22 +126,22 @@ def fastest(step: Step, x: torch.Tensor) -> float:
     return min(times)
 
 
-def ours(method: str) -> float:
+def ours(method: str, activations: Path) -> float:
     command = ["cargo", "bench", "--quiet", "--workspace", "--bench", "train_step", "--"]
-    command += [args.activations, args.key, str(STEPS), method]
+    command += [str(activations), args.key, str(STEPS), method]
     env = {**os.environ, "RAYON_NUM_THREADS": str(args.threads)}
     out = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
     return json.loads(out)["fastest_step_s"]
 
 
-def compare(method: str, x: torch.Tensor) -> None:
+def compare(method: str, x: torch.Tensor, activations: Path) -> None:
     forms = ["top-k, dense", "top-k, embedding_bag"] if method == "top-k" else [method]
     steps = {form: Step(x.shape[1], form) for form in forms}
     times: dict[str, list[float]] = {}
     for _ in range(TURNS):
         for form, step in steps.items():
             times.setdefault(f"PyTorch eager, {form}", []).append(fastest(step, x))
-        times.setdefault(f"nanoscope, {method}", []).append(ours(method))
+        times.setdefault(f"nanoscope, {method}", []).append(ours(method, activations))
     best = {name: min(of) for name, of in times.items()}
     torch_best = min(of for name, of in best.items() if name.startswith("PyTorch"))
     for name, of in best.items():
@@ -148,10 +150,18 @@ def compare(method: str, x: torch.Tensor) -> None:
 
 def main() -> None:
     torch.set_num_threads(args.threads)
-    x = load_file(args.activations)[args.key].float()
-    x *= x.shape[1] ** 0.5 / x.norm(dim=1).mean()
-    for method in [args.method] if args.method else ["top-k", "relu", "jump-relu", "gated"]:
-        compare(method, x)
+    shards = sorted(args.store.glob("shard-*.safetensors"))
+    if not shards:
+        parser.error(f"{args.store} has no shards of activations")
+    x = torch.cat([load_file(shard)[args.key] for shard in shards]).float()
+    if len(x) < 2 * BATCH:
+        parser.error(f"{args.store} has {len(x)} rows, but two batches of {BATCH} are needed: collect more text")
+    with tempfile.TemporaryDirectory() as folder:
+        activations = Path(folder, "activations.safetensors")
+        save_file({args.key: x}, activations)
+        x *= x.shape[1] ** 0.5 / x.norm(dim=1).mean()
+        for method in [args.method] if args.method else ["top-k", "relu", "jump-relu", "gated"]:
+            compare(method, x, activations)
 
 
 main()
