@@ -6,7 +6,7 @@ use burn::tensor::activation::softmax;
 #[cfg(feature = "flex")]
 use crate::exp::{capped, exp_of};
 #[cfg(feature = "flex")]
-use crate::flex::{self, Heads};
+use crate::flex::{self, Heads, Positions};
 #[cfg(feature = "flex")]
 use crate::host::to_host;
 #[cfg(feature = "flex")]
@@ -20,6 +20,9 @@ use crate::team::{each_chunk, threads_for};
 /// The number of products that are worth a thread.
 #[cfg(feature = "flex")]
 const PER_THREAD: usize = 1 << 15;
+/// The number of positions whose scores are computed at once, and of vectors whose sums are.
+#[cfg(feature = "flex")]
+const GROUP: usize = 4;
 
 /// Computes attention of one query per row, which sees all of its row's keys. With `cap`, scores are capped as by
 /// [`softcap`].
@@ -63,7 +66,9 @@ fn on_flex(q: &Tensor<4>, caches: &[[Tensor<4>; 2]], cap: Option<f32>) -> Option
         let ([keys, values], row) = rows[at / n_head];
         let shared = at % n_head / (n_head / keys.count);
         let q = &q[at * head_dim..(at + 1) * head_dim];
-        run(Head { q, keys, values, row, shared, cap, out });
+        let positions = keys.positions;
+        let [keys, values] = [keys, values].map(|of| of.head(row, shared));
+        run(Head { q, keys, values, positions, cap, out });
     });
     Some(out)
 }
@@ -88,10 +93,9 @@ fn composed(q: &Tensor<4>, caches: &[[Tensor<4>; 2]], cap: Option<f32>) -> Tenso
 #[cfg(feature = "flex")]
 struct Head<'a> {
     q: &'a [f32],
-    keys: &'a Heads,
-    values: &'a Heads,
-    row: usize,
-    shared: usize,
+    keys: Positions<'a>,
+    values: Positions<'a>,
+    positions: usize,
     cap: Option<f32>,
     out: &'a mut [f32],
 }
@@ -102,35 +106,78 @@ impl WithSimd for Head<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Head { q, keys, values, row, shared, cap, out } = self;
-        let mut pattern = vec![0.0_f32; keys.positions];
-        let mut max = f32::NEG_INFINITY;
-        for (position, score) in pattern.iter_mut().enumerate() {
+        let Head { q, keys, values, positions, cap, out } = self;
+        let mut pattern = vec![0.0_f32; positions];
+        let (groups, rest) = pattern.as_chunks_mut::<GROUP>();
+        let grouped = groups.len() * GROUP;
+        for (group, scores) in groups.iter_mut().enumerate() {
+            let mut dots = Dots::<S, 1, GROUP>::new(simd);
+            dots.add(simd, [q], keys.group(group * GROUP));
+            *scores = dots.sums(simd).map(|[sum]| sum);
+        }
+        for (at, score) in rest.iter_mut().enumerate() {
             let mut dots = Dots::<S, 1, 1>::new(simd);
-            dots.add(simd, [q], [keys.at(row, shared, position)]);
+            dots.add(simd, [q], [keys.at(grouped + at)]);
             [[*score]] = dots.sums(simd);
-            if let Some(cap) = cap {
+        }
+        if let Some(cap) = cap {
+            for score in &mut pattern {
                 *score = capped::<S>(*score, cap);
             }
-            if *score > max {
-                max = *score;
+        }
+        let mut max = f32::NEG_INFINITY;
+        for &score in &pattern {
+            if score > max {
+                max = score;
             }
         }
         for score in &mut pattern {
             *score = exp_of::<S>(*score - max);
         }
-        let mut sum = 0.0;
-        for (position, &weight) in pattern.iter().enumerate() {
-            sum += weight;
-            let value = values.at(row, shared, position);
-            for (out, value) in out.iter_mut().zip(value) {
-                *out = multiply_add::<S>(weight, *value, *out);
+        let sum: f32 = pattern.iter().sum();
+        let (vectors, rest) = S::as_mut_simd_f32s(out);
+        let (groups, others) = vectors.as_chunks_mut::<GROUP>();
+        let grouped = groups.len() * GROUP;
+        for (group, out) in groups.iter_mut().enumerate() {
+            weigh(simd, out, group * GROUP, &pattern, values);
+        }
+        for (at, out) in others.iter_mut().enumerate() {
+            weigh(simd, std::array::from_mut(out), grouped + at, &pattern, values);
+        }
+        if !rest.is_empty() {
+            for (position, &weight) in pattern.iter().enumerate() {
+                let (_, value) = S::as_simd_f32s(values.at(position));
+                for (out, value) in rest.iter_mut().zip(value) {
+                    *out = multiply_add::<S>(weight, *value, *out);
+                }
             }
         }
         for out in out {
             *out /= sum;
         }
     }
+}
+
+/// Sums the values of all positions by their weights, `N` vectors of each from `first` on.
+#[cfg(feature = "flex")]
+#[inline(always)]
+fn weigh<S: Simd, const N: usize>(
+    simd: S,
+    out: &mut [S::f32s; N],
+    first: usize,
+    pattern: &[f32],
+    values: Positions<'_>,
+) {
+    let mut sums = *out;
+    for (position, &weight) in pattern.iter().enumerate() {
+        let (vectors, _) = S::as_simd_f32s(values.at(position));
+        let vectors = &vectors[first..first + N];
+        let weight = simd.splat_f32s(weight);
+        for at in 0..N {
+            sums[at] = simd.mul_add_e_f32s(weight, vectors[at], sums[at]);
+        }
+    }
+    *out = sums;
 }
 
 #[cfg(test)]

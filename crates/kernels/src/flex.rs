@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 #[cfg(feature = "flex")]
 pub use on::is_plain;
 #[cfg(feature = "flex")]
-pub(crate) use on::{Heads, change, numbers, view};
+pub(crate) use on::{Heads, Positions, change, numbers, view};
 
 #[cfg(not(feature = "flex"))]
 pub use off::is_plain;
@@ -110,13 +110,33 @@ mod on {
             Some(Self { flex, rows, count: heads, positions, head_dim, strides })
         }
 
+        /// The numbers of a head in a row.
+        pub(crate) fn head(&self, row: usize, head: usize) -> Positions<'_> {
+            let [by_row, by_head, stride] = self.strides;
+            let from = self.flex.layout().start_offset() + row * by_row + head * by_head;
+            Positions { numbers: &self.flex.storage()[from..], stride, head_dim: self.head_dim }
+        }
+    }
+
+    /// Keys or values of one head, `[positions, head_dim]`.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Positions<'h> {
+        numbers: &'h [f32],
+        stride: usize,
+        head_dim: usize,
+    }
+
+    impl<'h> Positions<'h> {
         /// The numbers of a position.
         #[inline(always)]
-        pub(crate) fn at(&self, row: usize, head: usize, position: usize) -> &[f32] {
-            let [by_row, by_head, by_position] = self.strides;
-            let from = self.flex.layout().start_offset();
-            let from = from + row * by_row + head * by_head + position * by_position;
-            &self.flex.storage()[from..from + self.head_dim]
+        pub(crate) fn at(self, position: usize) -> &'h [f32] {
+            &self.numbers[position * self.stride..][..self.head_dim]
+        }
+
+        /// The numbers of the positions from `first` on.
+        #[inline(always)]
+        pub(crate) fn group<const N: usize>(self, first: usize) -> [&'h [f32]; N] {
+            std::array::from_fn(|at| self.at(first + at))
         }
     }
 

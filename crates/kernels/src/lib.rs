@@ -45,3 +45,4 @@ pub use rotate::rotate;
 pub use softcap::softcap;
 pub use sparse::{SparseRows, multiply_sparse};
 pub use stored::{Stored, widen};
+pub use team::each_chunk;

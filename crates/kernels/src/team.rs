@@ -35,8 +35,11 @@ pub(crate) fn threads_for(work: usize, per_thread: usize) -> usize {
 }
 
 /// Calls `task` for each chunk of `size` values with its place. Up to `threads` threads take one chunk after
-/// another.
-pub(crate) fn each_chunk<T: Send>(
+/// another: the caller's and those of the kernels, which are awake between the products of a pass.
+///
+/// # Panics
+/// If `size` is 0 or a task panics.
+pub fn each_chunk<T: Send>(
     values: &mut [T],
     size: usize,
     threads: usize,

@@ -1,6 +1,6 @@
 //! Selection of features from the encoder's products, on the host.
 
-use rayon::prelude::*;
+use nanoscope_kernels::each_chunk;
 
 use crate::config::Architecture;
 use crate::host_vectors::HostVectors;
@@ -47,10 +47,14 @@ impl Sae {
         // Of most SAEs there is no second product.
         let mut of_gates: Vec<&mut [f32]> = gates.chunks_mut(block * d_sae).collect();
         of_gates.resize_with(rows.div_ceil(block), Default::default);
-        let parts = products.par_chunks_mut(block * d_sae).zip(of_gates).enumerate();
-        let parts: Vec<_> = parts.map(|(at, (pre, gates))| select(at, pre, gates)).collect();
+        let parts = products.chunks_mut(block * d_sae).zip(of_gates);
+        let mut parts: Vec<_> = parts.map(|part| (part, Ok(SparseFeatures::new(d_sae)))).collect();
+        each_chunk(&mut parts, 1, threads, |at, part| {
+            let [((products, gates), features)] = part else { return };
+            *features = select(at, products, gates);
+        });
         let mut features = SparseFeatures::new(d_sae);
-        for part in parts {
+        for (_, part) in parts {
             features.append(&part?);
         }
         Ok(features)

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use nanoscope_kernels::read_together;
+use nanoscope_kernels::{each_chunk, read_together};
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
-use rayon::prelude::*;
 
 use crate::error::RuntimeError;
 use crate::generation::outcome::StepOutcome;
@@ -31,10 +30,7 @@ pub(super) fn step_together<'m>(
     generations: &mut [&mut Generation<'m>],
     mut prefixes: Option<&mut PrefixCache>,
 ) -> Vec<StepOutcome> {
-    let turns: Vec<Turn> = match &mut *generations {
-        [only] => vec![only.turn()],
-        several => several.par_iter_mut().map(|generation| generation.turn()).collect(),
-    };
+    let turns = turns(generations);
     let mut passes: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
     for (at, (generation, turn)) in generations.iter().zip(&turns).enumerate() {
         let len = generation.turn_tokens(turn).len();
@@ -74,6 +70,19 @@ pub(super) fn step_together<'m>(
         }
     });
     progress.collect()
+}
+
+/// Decides the next action of each generation, which samples a token.
+fn turns(generations: &mut [&mut Generation<'_>]) -> Vec<Turn> {
+    let mut turns: Vec<_> =
+        generations.iter_mut().map(|generation| (generation, Turn::End)).collect();
+    let threads = turns.len();
+    each_chunk(&mut turns, 1, threads, |_, one| {
+        for (generation, turn) in one {
+            *turn = generation.turn();
+        }
+    });
+    turns.into_iter().map(|(_, turn)| turn).collect()
 }
 
 /// Runs the tokens of `turns`, the same number in each, in one pass.
