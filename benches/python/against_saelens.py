@@ -2,8 +2,8 @@
 
     python benches/python/against_saelens.py ACTIVATIONS.safetensors KEY NANOSCOPE [STEPS]
 
-ACTIVATIONS as for train_step.py. The last tenth of the rows is held out. Equal: d_sae, k, steps,
-batch, Adam at a constant rate, no clipping, the weight of the auxiliary loss and when a
+ACTIVATIONS is a file with a tensor KEY of activations, `[rows, d_in]`. The last tenth of the rows is held out.
+Equal: d_sae, k, steps, batch, Adam at a constant rate, no clipping, the weight of the auxiliary loss and when a
 feature counts as dead. Explained variance is `1 - E|x - x^|^2 / (E|x|^2 - |E x|^2)` on the held-out rows, both
 SAEs being run by sae-lens; dead features fire on none of them.
 """

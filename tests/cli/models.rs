@@ -56,14 +56,17 @@ fn a_converted_model_keeps_its_16_bits_or_has_the_type_that_is_asked_for() {
         let args = ["run", "--json", "--model", model, "--tokens", "5,7,11"];
         stdout(&[&args[..], dtype].concat())
     };
-    let (head, bf16, f16) = (golden("head"), ["--dtype", "bf16"], ["--dtype", "f16"]);
+    let head = golden("head");
+    let [f32, bf16, f16] = ["f32", "bf16", "f16"].map(|dtype| ["--dtype", dtype]);
     for (source, asked, stored) in [
         ("models/demo", &[][..], "bf16"),
+        ("models/demo", &f32[..], "f32"),
+        ("models/demo", &f16[..], "f16"),
         (&head, &bf16[..], "bf16"),
         (&head, &f16[..], "f16"),
         (&head, &[][..], "f32"),
     ] {
-        let out = dir.path().join(format!("{stored}{}", asked.len()));
+        let out = dir.path().join(format!("{}{stored}{}", source.len(), asked.len()));
         let converted = out.to_str().unwrap();
         stdout(&[&["convert", source, converted, "--to", "nanoscope"][..], asked].concat());
 

@@ -263,8 +263,8 @@ fn a_family_converted_to_our_own_form_is_the_same() {
         assert_eq!(converted.kind, original.kind, "{golden}");
         let tokens = golden.tokens();
         let (found, expected) = (logits(&converted.gpt, &tokens), logits(&original.gpt, &tokens));
-        if has_layers_in_other_order(golden) {
-            // Sums have another order too.
+        if is_multiplied_by_input(golden, &original.gpt) {
+            // The converted model's sums have another order.
             assert_close(golden, &found, &expected, LOGITS_ATOL);
         } else {
             assert_same(golden, &found, &expected);
@@ -272,9 +272,14 @@ fn a_family_converted_to_our_own_form_is_the_same() {
     }
 }
 
-/// Returns whether the file's linear layers are packed or not in PyTorch's order.
-fn has_layers_in_other_order(golden: Golden) -> bool {
-    ["gpt2", "neox", "pythia"].iter().any(|family| golden.folder.contains(family))
+/// Returns whether the model's linear layers are float32, and packed or not in PyTorch's order in its file.
+fn is_multiplied_by_input(golden: Golden, gpt: &Gpt) -> bool {
+    let is_float32 = |(spec, weight): &(ParamSpec, Weight)| match weight {
+        Weight::Matrix(matrix) => spec.name.contains("c_fc") && matrix.dtype() == DType::F32,
+        Weight::Vector(_) => false,
+    };
+    let is_of_family = ["gpt2", "neox", "pythia"].iter().any(|name| golden.folder.contains(name));
+    is_of_family && gpt.weights().iter().any(is_float32)
 }
 
 /// Rewrites a model in our own form as a former version of it: float32, linear layers `[d_in, d_out]`.
@@ -298,6 +303,31 @@ fn as_former_version(dir: &Path, gpt: &Gpt, version: u32) {
     assert_eq!(json["version"], 3);
     json["version"] = version.into();
     fs::write(config, json.to_string()).unwrap();
+}
+
+#[test]
+fn a_model_in_8_bits_is_saved_in_float32() {
+    if golden::on_gpu() {
+        return;
+    }
+    let device = nanoscope_testing::test_device();
+    let golden = NANOCHAT[5];
+    let files = ModelFiles::find(&golden.model_dir()).unwrap();
+    let dtype = Some(MatrixDtype::Int8);
+    let options = LoadOptions { era: golden.era, dtype, ..Default::default() };
+    let original = files.load_with(&device, options).unwrap();
+    let dir = TempDir::new().unwrap();
+
+    nanoscope_checkpoint::save_model(dir.path(), &original.gpt, original.kind).unwrap();
+
+    let saved = golden::load(dir.path(), None).gpt;
+    for ((spec, saved), (_, original)) in saved.weights().iter().zip(original.gpt.weights()) {
+        if let Weight::Matrix(matrix) = saved {
+            assert_eq!(matrix.dtype(), DType::F32, "{}", spec.name);
+        }
+        let numbers = |weight: &Weight| values(weight.flattened(&device));
+        assert_same(&spec.name, &numbers(saved), &numbers(&original));
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(crate) struct ConvertArgs {
     /// The format to write
     #[arg(long, value_enum)]
     pub(crate) to: TargetFormat,
-    /// The data type of the written matrices [default: that of a model's file, f32 for SAEs]
+    /// The data type of the written matrices [default: 16 bits of a model's file, otherwise f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
     /// The hook point of the SAE, if its files do not name it; HOOK:HOOK for a transcoder
@@ -97,9 +97,8 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     }
     let dst = output_folder(&args.dst)?;
     check_output_folder(&dst, is_saved_model)?;
-    // Conversion computes nothing, so any backend will do.
-    let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
+    let device = nanoscope_device::by_name(device_name())?;
     let dtype = args.dtype.map(|dtype| WeightDtype::from(dtype).into());
     let options = LoadOptions { era: args.era, dtype, ..Default::default() };
     let model = files.load_with(&device, options)?;
@@ -110,6 +109,12 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
         note("the model has no tokenizer, so none was written");
     }
     Ok(())
+}
+
+/// The name of a device on which matrices stay in the type of their file: a CPU's, if there is one.
+fn device_name() -> &'static str {
+    let available = nanoscope_device::available();
+    ["flex", "ndarray"].into_iter().find(|name| available.contains(name)).unwrap_or("auto")
 }
 
 fn convert_sae(args: &ConvertArgs) -> Result<()> {

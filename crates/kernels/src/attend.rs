@@ -20,7 +20,7 @@ use crate::team::{each_chunk, threads_for};
 /// The number of products that are worth a thread.
 #[cfg(feature = "flex")]
 const PER_THREAD: usize = 1 << 15;
-/// The number of positions whose scores are computed at once, and of vectors whose sums are.
+/// The number of positions that are scored at once, and of vectors that are summed at once.
 #[cfg(feature = "flex")]
 const GROUP: usize = 4;
 

@@ -29,11 +29,11 @@ mod vector_file;
 pub use burn;
 pub use nanoscope_checkpoint::{
     ActivationScale, CheckpointError, Family, Fit, InspectOptions, Labels, LoadOptions,
-    LoadedModel, LoadedSae, MatrixDtype, Metadata, ModelFiles, ModelKind, SaeFormatName, SaeHooks,
-    SaeOptions, SaePath, SaveForm, WeightDtype, WeightProcessing, WeightProcessingError, fits,
-    load_sae, load_sae_with, load_saes, load_saes_with, load_tokenizer, load_vector, save_model,
-    save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
-    save_saelens_with_metadata, save_tokenizer,
+    LoadedModel, LoadedSae, MatrixDtype, Metadata, ModelFiles, ModelKind, SaeFileError,
+    SaeFormatName, SaeHooks, SaeOptions, SaePath, SaveForm, WeightDtype, WeightProcessing,
+    WeightProcessingError, fits, load_sae, load_sae_with, load_saes, load_saes_with,
+    load_tokenizer, load_vector, save_model, save_nanochat_sae, save_nanochat_sae_with_metadata,
+    save_sae, save_saelens, save_saelens_with_metadata, save_tokenizer,
 };
 #[cfg(all(target_arch = "wasm32", feature = "webgpu"))]
 pub use nanoscope_device::of_browser as device_of_browser;
@@ -54,7 +54,9 @@ pub use nanoscope_sae::{
     SaeWeights, SparseFeatures,
 };
 pub use nanoscope_tokenizer::{TokenId, Tokenizer, TokenizerError};
-pub use nanoscope_transformer::{ConfigError, Era, Gpt, GptConfig, GptError, Logits, TokenBatch};
+pub use nanoscope_transformer::{
+    ConfigError, Era, Gpt, GptConfig, GptError, Logits, Matrix, ParamSpec, TokenBatch, Weight,
+};
 
 pub use error::{Error, ProcessingError, Result};
 pub use microscope::{FeatureName, Microscope, MicroscopeParts, NamedFeature, Origin};

@@ -50,8 +50,9 @@ impl Sae {
         let parts = products.chunks_mut(block * d_sae).zip(of_gates);
         let mut parts: Vec<_> = parts.map(|part| (part, Ok(SparseFeatures::new(d_sae)))).collect();
         each_chunk(&mut parts, 1, threads, |at, part| {
-            let [((products, gates), features)] = part else { return };
-            *features = select(at, products, gates);
+            for ((products, gates), features) in part {
+                *features = select(at, products, gates);
+            }
         });
         let mut features = SparseFeatures::new(d_sae);
         for (_, part) in parts {

@@ -8,7 +8,7 @@ pub struct ParamSpec {
     pub name: String,
     /// The shape in this crate; for a linear layer `[d_in, d_out]`.
     pub shape: Vec<usize>,
-    /// The layout in nanochat's files.
+    /// The layout in files of nanochat and of PyTorch's other models.
     pub layout: Layout,
 }
 
@@ -27,7 +27,7 @@ impl ParamSpec {
     }
 }
 
-/// The layout of a weight in nanochat's files.
+/// The layout of a weight in files, as PyTorch has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// The same as in this crate.
@@ -41,7 +41,7 @@ impl ParamSpec {
         Self { name: name.into(), shape: shape.to_vec(), layout }
     }
 
-    /// The shape in nanochat's files.
+    /// The shape in files, as PyTorch has it.
     pub fn file_shape(&self) -> Vec<usize> {
         match self.layout {
             Layout::Same => self.shape.clone(),

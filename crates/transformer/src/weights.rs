@@ -44,7 +44,10 @@ pub enum Weight {
 }
 
 impl Weight {
-    /// The numbers in float32, row-major, in the shape of [`ParamSpec::shape`] and flattened.
+    /// The numbers in float32, row-major.
+    ///
+    /// # Shapes
+    /// - output: the numbers of [`ParamSpec::shape`] in one dimension
     pub fn flattened(&self, device: &Device) -> Tensor<1> {
         match self {
             Self::Matrix(matrix) => matrix.to_tensor(device).flatten(0, 1),

@@ -301,7 +301,7 @@ pub enum CheckpointError {
         /// The kind of the other weights.
         kind: ModelKind,
     },
-    /// The files of an SAE cannot be used.
+    /// The files of an SAE cannot be read or written.
     #[cfg(feature = "sae")]
     #[error(transparent)]
     SaeFile(#[from] SaeFileError),

@@ -1,5 +1,5 @@
-//! Our own layout of a model: `config.json` and `model.safetensors`, with matrices in the type and order in
-//! which they are computed with on CPUs, so that the file is mapped instead of read.
+//! Our own layout of a model: `config.json` and `model.safetensors`, with matrices in the type and order that
+//! CPUs compute with, so that the file is mapped instead of read.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -32,9 +32,9 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 const FORMAT: &str = "nanoscope-model";
 /// The version that is written: linear layers are in PyTorch's order, `[d_out, d_in]`.
 const VERSION: u32 = 3;
-/// A former version of nanochat's models: float32, linear layers `[d_in, d_out]`.
+/// The former version of nanochat's models: float32, linear layers `[d_in, d_out]`.
 const FORMER_NANOCHAT_VERSION: u32 = 1;
-/// A former version of other families' models, as that of nanochat's.
+/// The former version of other families' models, laid out as version 1.
 const FORMER_FAMILY_VERSION: u32 = 2;
 
 /// `config.json` of a model of nanochat, which is described by its era.
@@ -191,7 +191,7 @@ pub fn save_model_with_tokenizer(
         folder.without(name);
     }
     let views = gpt.weights().into_iter();
-    let views = views.map(|(spec, weight)| (spec.name.clone(), Stored::new(&spec, weight)));
+    let views = views.map(|(spec, weight)| (spec.name.clone(), SavedWeight::new(&spec, weight)));
     folder.save_tensors(WEIGHTS_FILE, views)?;
 
     let config = match kind {
@@ -247,13 +247,13 @@ fn window_pattern(gpt: &Gpt) -> Option<String> {
 }
 
 /// A weight in the shape of our files, whose numbers are fetched when it is written.
-struct Stored {
+struct SavedWeight {
     weight: Weight,
     shape: Vec<usize>,
     order: Order,
 }
 
-impl Stored {
+impl SavedWeight {
     fn new(spec: &ParamSpec, weight: Weight) -> Self {
         let order = match spec.layout {
             Layout::Same => Order::ByInput,
@@ -270,7 +270,7 @@ impl Stored {
     }
 }
 
-impl View for Stored {
+impl View for SavedWeight {
     fn dtype(&self) -> Dtype {
         match &self.weight {
             Weight::Matrix(matrix) if matrix.dtype() == DType::BF16 => Dtype::BF16,

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_are_had_in_either_order_in_their_type() {
+    fn to_data_gives_either_order_in_the_stored_type() {
         for (matrix, expected) in matrices() {
             let turned = expected.clone().transpose();
             for (order, expected) in [(Order::ByInput, &expected), (Order::ByOutput, &turned)] {
@@ -285,10 +285,12 @@ mod tests {
                 assert_eq!(matrix.to_data(order), expected, "{matrix:?}, {order:?}");
             }
         }
-        let matrix = HostMatrix::quantized(&[1.0, -0.5, 127.0, 3.0, 2.0, 0.0], [2, 3], true);
-        assert_eq!(matrix.to_data(Order::ByInput).dtype(), DType::F32);
-        let by_output: Vec<f32> = matrix.transposed().to_vec();
-        assert_eq!(matrix.to_data(Order::ByOutput), TensorData::new(by_output, [2, 3]));
+        // Multiples of a 127th of the largest of a row, which 8 bits hold exactly.
+        let matrix = HostMatrix::quantized(&[1.0, -5.0, 127.0, 254.0, 2.0, 0.0], [2, 3], true);
+        let by_output = TensorData::from([[1.0_f32, -5.0, 127.0], [254.0, 2.0, 0.0]]);
+        assert_eq!(matrix.to_data(Order::ByOutput), by_output);
+        let by_input = TensorData::from([[1.0_f32, 254.0], [-5.0, 2.0], [127.0, 0.0]]);
+        assert_eq!(matrix.to_data(Order::ByInput), by_input);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn step_together<'m>(
     progress.collect()
 }
 
-/// Decides the next action of each generation, which samples a token.
+/// Decides each generation's next action, and samples a token where one is due.
 fn turns(generations: &mut [&mut Generation<'_>]) -> Vec<Turn> {
     let mut turns: Vec<_> =
         generations.iter_mut().map(|generation| (generation, Turn::End)).collect();

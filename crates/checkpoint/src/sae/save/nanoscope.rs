@@ -24,8 +24,9 @@ use crate::sae::stored_weight::Weight;
 /// to it as `nanoscope_version`. Matrices are written as `dtype`; vectors stay float32.
 ///
 /// # Errors
-/// [`CheckpointError::SaeFile`] if a transcoder is given without a `hook_out` or an entry of `metadata` is nested
-/// too deeply, [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
+/// [`NoOutputHook`](crate::SaeFileError::NoOutputHook) if a transcoder is given without a `hook_out`,
+/// [`Metadata`](crate::SaeFileError::Metadata) if an entry is nested too deeply, [`CheckpointError::NotFinite`]
+/// if a weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_sae(
     dir: &Path,
     sae: &Sae,
