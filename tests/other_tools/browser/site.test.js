@@ -139,9 +139,13 @@ test("the other SAEs can be asked for again after a failure", { skip }, async ()
   await context.close();
 });
 
-/** Asserts that a text of `max_tokens` has the tokens and, up to rounding, the features of the native program. */
-async function sameAsNative(page, max_tokens, sampling) {
-  const body = { prompt: PROMPT, stream: true, max_tokens, logprobs: 3, ...sampling, nanoscope: { track: ["all"], top: 8, prompt: true } };
+/**
+ * Asserts that a text of `max_tokens` has the tokens and, up to rounding, the features of the native program: those at
+ * `hook`, or at all four hook points.
+ */
+async function sameAsNative(page, max_tokens, sampling, hook) {
+  const nanoscope = { track: [hook ?? "all"], top: 8, prompt: true };
+  const body = { prompt: PROMPT, stream: true, max_tokens, logprobs: 3, ...sampling, nanoscope };
 
   const [here, there] = [await chunks(page, "/v1/completions", body), await native("/v1/completions", body)];
 
@@ -169,7 +173,7 @@ async function sameAsNative(page, max_tokens, sampling) {
     sameFeatures(extra?.features, theirs[at].extra?.features, `token ${at}`);
     for (const [nth, token] of (extra?.prompt ?? []).entries()) sameFeatures(token.features, theirs[at].extra.prompt[nth].features, `prompt ${nth}`);
   }
-  assert.ok(compared > max_tokens * 4 * 6, `${compared} features were compared`);
+  assert.ok(compared > max_tokens * (hook ? 1 : 4) * 6, `${compared} features were compared`);
 }
 
 for (const [kind, sampling] of [["greedy", { temperature: 0 }], ["sampled", { temperature: 0.8, top_k: 50, seed: 11 }]]) {
@@ -341,6 +345,7 @@ test("a folder of an SAE, a model of another family and nonsense can be dropped;
   await page.locator(".pane .t:not(.p) >> nth=0").click();
   await page.waitForSelector("#view .layer .features .label");
   assert.deepEqual(await page.locator("#view .layer").evaluateAll((layers) => layers.map((layer) => layer.getAttribute("aria-label"))), ["layer 1"]);
+  await sameAsNative(page, 24, { temperature: 0 }, "blocks.1.hook_resid_post");
 
   await Promise.all([reloaded(), drop(page, join(root, "models/stories260K"), "stories260K")]);
   assert.match(await title(page), /^stories260K · 5 layers · 2 SAEs ·/);
