@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use nanoscope_checkpoint::is_stdout;
+use nanoscope_checkpoint::{SaeFileError, is_stdout};
 
 use crate::terminal::display::sanitized;
 
@@ -100,7 +100,7 @@ fn is_bad_flag(error: &anyhow::Error) -> bool {
 
 /// A hint on how to solve an error, if there is more to say than its message does.
 fn hint(error: &anyhow::Error) -> Option<&str> {
-    use nanoscope_checkpoint::{CheckpointError, SaeFileError};
+    use nanoscope_checkpoint::CheckpointError;
     use nanoscope_runtime::RuntimeError;
 
     if let Some(hint) = error.downcast_ref::<Hint>() {
@@ -118,39 +118,12 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             CheckpointError::NoConfig { .. } => {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }
-            CheckpointError::SaeFile(
-                SaeFileError::GuessedFormat { .. } | SaeFileError::SeveralFormats { .. },
-            ) => Some("state it: --format FORMAT"),
-            CheckpointError::SaeFile(SaeFileError::FormatNotUsed { .. }) => {
-                Some("the format follows from the file; omit --format")
-            }
-            CheckpointError::SaeFile(SaeFileError::UnknownActivationScale { .. }) => Some(
-                "copy its activation_scaler.json beside it, or state the factor: \
-                 --activation-scale FACTOR, or --activation-scale folded",
-            ),
-            CheckpointError::SaeFile(SaeFileError::ActivationScaleNotUsed { .. }) => {
-                Some("omit --activation-scale")
-            }
-            CheckpointError::SaeFile(SaeFileError::TwoSaes { .. }) => {
-                Some("choose one with --sae FILE")
-            }
-            CheckpointError::SaeFile(SaeFileError::SeveralSaes { .. }) => {
-                Some("name the file or folder of one of them")
-            }
-            CheckpointError::SaeFile(SaeFileError::NoHook { .. }) => {
-                Some("name it: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`")
-            }
-            CheckpointError::SaeFile(SaeFileError::Hook { .. }) => Some(
-                "name a hook point of this model: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`",
-            ),
+            CheckpointError::SaeFile(error) => sae_hint(error),
             CheckpointError::WhichTensor { .. } => {
                 Some("append its name to the file: --activations FILE:KEY")
             }
             CheckpointError::Heads { .. } => {
                 Some("--flatten-heads concatenates the heads of […, heads, d_head], as at hook_z")
-            }
-            CheckpointError::SaeFile(SaeFileError::NoOutputHook { .. }) => {
-                Some("name both points: --hook HOOK:HOOK")
             }
             CheckpointError::PythonObject { .. } => {
                 Some("nothing was executed; save only tensors and plain values, and try again")
@@ -178,6 +151,31 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         }
         _ => None,
     }
+}
+
+/// A hint on how to solve an error of an SAE's files.
+fn sae_hint(error: &SaeFileError) -> Option<&'static str> {
+    Some(match error {
+        SaeFileError::GuessedFormat { .. } | SaeFileError::SeveralFormats { .. } => {
+            "state it: --format FORMAT"
+        }
+        SaeFileError::FormatNotUsed { .. } => "the format follows from the file; omit --format",
+        SaeFileError::UnknownActivationScale { .. } => {
+            "copy its activation_scaler.json beside it, or state the factor: --activation-scale FACTOR, or \
+             --activation-scale folded"
+        }
+        SaeFileError::ActivationScaleNotUsed { .. } => "omit --activation-scale",
+        SaeFileError::TwoSaes { .. } => "choose one with --sae FILE",
+        SaeFileError::SeveralSaes { .. } => "name the file or folder of one of them",
+        SaeFileError::NoHook { .. } => {
+            "name it: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`"
+        }
+        SaeFileError::Hook { .. } => {
+            "name a hook point of this model: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`"
+        }
+        SaeFileError::NoOutputHook { .. } => "name both points: --hook HOOK:HOOK",
+        _ => return None,
+    })
 }
 
 /// A hint on how to solve an error of a language model's endpoint, or of its explanations.

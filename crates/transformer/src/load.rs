@@ -101,6 +101,8 @@ impl Gpt {
         for (layer, block) in self.blocks.iter().enumerate() {
             if let Some(embed) = &block.attention.value_embed {
                 matrix(params::value_embed(layer), &embed.table);
+                let gate = params::in_block(layer, "attn.ve_gate");
+                matrix(params::weight(&gate), &Matrix::Device(embed.gate.clone()));
             }
         }
         let mut tensor = |name: String, x: Option<&Tensor<2>>| {
@@ -110,12 +112,6 @@ impl Gpt {
         };
         tensor(params::WPE.to_owned(), wpe.as_ref());
         tensor(params::SMEAR_GATE.to_owned(), smear.as_ref().map(|smear| &smear.gate));
-        for (layer, block) in self.blocks.iter().enumerate() {
-            if let Some(embed) = &block.attention.value_embed {
-                let gate = params::in_block(layer, "attn.ve_gate");
-                tensor(params::weight(&gate), Some(&embed.gate));
-            }
-        }
         let mut vector = |name: String, x: Option<&Tensor<1>>| {
             if let Some(x) = x {
                 named.insert(name, Weight::Vector(x.clone()));

@@ -8,7 +8,7 @@ pub struct ParamSpec {
     pub name: String,
     /// The shape in this crate; for a linear layer `[d_in, d_out]`.
     pub shape: Vec<usize>,
-    /// The layout in files of nanochat and of PyTorch's other models.
+    /// The layout in PyTorch's files.
     pub layout: Layout,
 }
 
@@ -27,7 +27,7 @@ impl ParamSpec {
     }
 }
 
-/// The layout of a weight in files, as PyTorch has it.
+/// The layout of a weight in PyTorch's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// The same as in this crate.
@@ -41,7 +41,7 @@ impl ParamSpec {
         Self { name: name.into(), shape: shape.to_vec(), layout }
     }
 
-    /// The shape in files, as PyTorch has it.
+    /// The shape in PyTorch's files.
     pub fn file_shape(&self) -> Vec<usize> {
         match self.layout {
             Layout::Same => self.shape.clone(),

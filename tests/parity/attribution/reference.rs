@@ -133,16 +133,22 @@ fn with_saes(gpt: Gpt) -> InterpretableModel {
 }
 
 /// The weights of another model.
-struct Same<'a>(&'a Gpt);
+struct Same(Vec<(ParamSpec, Tensor<1>)>);
 
-impl WeightSource for Same<'_> {
+impl Same {
+    fn new(gpt: &Gpt) -> Self {
+        let weights = gpt.weights().into_iter();
+        Self(weights.map(|(spec, weight)| (spec, weight.flattened(gpt.device()))).collect())
+    }
+}
+
+impl WeightSource for Same {
     type Error = Infallible;
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Infallible> {
-        let weights = self.0.weights();
-        let (_, weight) = weights.iter().find(|(of, _)| of.name == spec.name).unwrap();
+        let (_, weight) = self.0.iter().find(|(of, _)| of.name == spec.name).unwrap();
         let shape: [usize; D] = spec.shape.clone().try_into().unwrap();
-        Ok(weight.flattened(self.0.device()).reshape(shape))
+        Ok(weight.clone().reshape(shape))
     }
 }
 
@@ -150,7 +156,7 @@ impl WeightSource for Same<'_> {
 fn raw(model: &InterpretableModel) -> InterpretableModel {
     let gpt = model.gpt();
     let config = GptConfig { softcap: None, ..gpt.config().clone() };
-    let gpt = Gpt::load(config, &mut Same(gpt), gpt.device()).unwrap();
+    let gpt = Gpt::load(config, &mut Same::new(gpt), gpt.device()).unwrap();
     with_saes(gpt)
 }
 
