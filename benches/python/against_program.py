@@ -3,7 +3,8 @@
     pip install WHEEL
     python benches/python/against_program.py [--threads 1] [--tokens 400] [--turns 5]
 
-Both generate the same text with the demo and take turns; the time is that from the first token to the last. The ratio is the module's tokens per second as a multiple of the program's.
+Both generate the same text with the demo and take turns; the time is that from the first token to the last. The
+ratio is the module's tokens per second as a multiple of the program's.
 """
 
 import argparse

@@ -44,7 +44,7 @@ pub(crate) struct ConvertArgs {
     /// The format to write
     #[arg(long, value_enum)]
     pub(crate) to: TargetFormat,
-    /// The data type of the written matrices [default: 16 bits of a model's file, otherwise f32]
+    /// The data type of the written matrices [default: the 16 bits of a model's file, otherwise f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
     /// The hook point of the SAE, if its files do not name it; HOOK:HOOK for a transcoder
