@@ -4,6 +4,7 @@
 // pictures.
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import http from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,6 +22,7 @@ export class Harness {
   folder = mkdtempSync(join(tmpdir(), "nanoscope-page-"));
   pictures = process.env.NANOSCOPE_SCREENSHOTS ?? this.folder;
   servers = [];
+  slow = [];
 
   /** Starts the browser, and a server of the demo. */
   async start() {
@@ -30,6 +32,7 @@ export class Harness {
 
   async close() {
     await this.browser?.close();
+    for (const slow of this.slow) slow.end();
     for (const server of this.servers) server.kill("SIGTERM");
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -54,6 +57,45 @@ export class Harness {
       server.on("error", reject);
       server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${said}`)));
     });
+  }
+
+  /**
+   * Starts a proxy of `address` that delivers one event of a stream every 50 ms, so that a test can act while a text
+   * is generated, however fast the model is. Resolves to its address; `end` closes it and all its connections, as they
+   * close when a server is killed.
+   */
+  paced(address = this.address) {
+    const proxy = http.createServer((request, response) => {
+      const { method, headers } = request;
+      const asked = http.request(new URL(request.url, address), { method, headers }, async (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        if (!String(answer.headers["content-type"]).startsWith("text/event-stream")) return answer.pipe(response);
+        let text = "";
+        try {
+          for await (const part of answer.setEncoding("utf8")) {
+            const events = (text + part).split(/(?<=\n\n)/);
+            text = events.at(-1).endsWith("\n\n") ? "" : events.pop();
+            for (const event of events) {
+              if (response.destroyed) break;
+              response.write(event);
+              await new Promise((next) => setTimeout(next, 50));
+            }
+          }
+          response.end(text);
+        } catch {
+          response.destroy();
+        }
+      });
+      asked.on("error", () => response.destroy());
+      response.on("close", () => asked.destroy());
+      request.pipe(asked);
+    });
+    const end = () => {
+      proxy.close();
+      proxy.closeAllConnections();
+    };
+    this.slow.push({ end });
+    return new Promise((resolve) => proxy.listen(0, "127.0.0.1", () => resolve({ address: `http://127.0.0.1:${proxy.address().port}/`, end })));
   }
 
   /** Opens a page that records its errors, and its requests to other hosts. `before` is called before it loads. */

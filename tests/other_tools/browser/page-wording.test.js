@@ -117,11 +117,11 @@ test("a strength that leaves the range of float32 is named with its hook point a
 });
 
 test("a server that ends in the middle of a text is named, and the text stays", async () => {
-  const { server, address } = await harness.process([]);
-  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "2" }), { at: address });
+  const { address: at, end } = await harness.paced();
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "2" }), { at });
   await page.evaluate(() => { location.hash = "#prompt=Once+upon+a+time&max_tokens=240&temperature=1"; });
   await page.waitForFunction(() => document.querySelectorAll(".pane .t:not(.p)").length > 6);
-  server.kill("SIGKILL");
+  end();
 
   await page.waitForSelector("#error:not([hidden])");
   assert.match(await page.textContent("#error"), /^The server ended before the text was complete\. What has arrived of it stays\./);

@@ -316,7 +316,8 @@ test("all of it is reached with the keyboard", async () => {
 });
 
 test("a text is stopped, and what there is of it stays", async () => {
-  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "400" }), { done: false });
+  const { address: at } = await harness.paced();
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "400" }), { at, done: false });
 
   await page.waitForSelector(".pane .t:not(.p) >> nth=3");
   await page.keyboard.press("Escape");
