@@ -249,6 +249,20 @@ impl TensorFile {
         CheckpointError::NotFinite { path: self.path.clone(), tensor: name.to_owned(), at }
     }
 
+    /// The error of the number `value`, which `dtype` cannot hold.
+    pub(crate) fn cannot_hold(
+        &self,
+        name: &str,
+        at: usize,
+        (value, dtype): (f32, WeightDtype),
+    ) -> CheckpointError {
+        if !value.is_finite() {
+            return self.not_finite(name, at);
+        }
+        let (path, tensor) = (self.path.clone(), name.to_owned());
+        CheckpointError::TooLarge { path, tensor, at, value, dtype }
+    }
+
     /// Reads the integers of the tensor `name`, of shape `[len]` and 32 or 64 bits each.
     ///
     /// # Errors
@@ -337,19 +351,21 @@ impl TensorFile {
             let (mut done, mut bad) = (0, None);
             self.for_each_chunk(name, &mut |values| {
                 if let Err(at) = dtype.append(values, &mut bytes) {
-                    bad = bad.or(Some(done + at));
+                    bad = bad.or(Some((done + at, values[at])));
                 }
                 done += values.len();
             })?;
-            if let Some(at) = bad {
-                return Err(self.not_finite(name, at));
+            if let Some((at, value)) = bad {
+                return Err(self.cannot_hold(name, at, (value, dtype)));
             }
         } else {
             let data = self.read(name, expected, order)?;
             let values = data.as_slice::<f32>().expect("tensors are read as float32");
             bytes.reserve_exact(size_of_val(values) / 2);
             let appended = dtype.append(values, &mut bytes);
-            appended.map_err(|at| self.not_finite(name, in_file(at, expected, order)))?;
+            appended.map_err(|at| {
+                self.cannot_hold(name, in_file(at, expected, order), (values[at], dtype))
+            })?;
         }
         Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
     }
@@ -450,7 +466,9 @@ impl TensorFile {
         let data = self.read(name, expected, order)?;
         let products: Vec<f32> = data.iter::<f32>().map(|value| value * times).collect();
         let bytes = dtype.encode(&products);
-        let bytes = bytes.map_err(|at| self.not_finite(name, in_file(at, expected, order)))?;
+        let bytes = bytes.map_err(|at| {
+            self.cannot_hold(name, in_file(at, expected, order), (products[at], dtype))
+        })?;
         Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
     }
 

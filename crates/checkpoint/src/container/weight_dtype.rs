@@ -64,6 +64,15 @@ impl WeightDtype {
         first_not_below(values, self.limit())
     }
 
+    /// The largest number.
+    pub fn max(self) -> f32 {
+        match self {
+            Self::F32 => f32::MAX,
+            Self::F16 => f16::MAX.to_f32(),
+            Self::BF16 => bf16::MAX.to_f32(),
+        }
+    }
+
     /// The least magnitude that rounds to infinity, half a step above the largest number.
     fn limit(self) -> f32 {
         match self {

@@ -9,7 +9,7 @@ use nanoscope_tokenizer::{MergeError, TokenizerError};
 use nanoscope_transformer::{ConfigError, Era};
 use thiserror::Error;
 
-use crate::container::{Dtype, MatrixDtype};
+use crate::container::{Dtype, MatrixDtype, WeightDtype};
 #[cfg(feature = "sae")]
 use crate::error::SaeFileError;
 #[cfg(feature = "gpt")]
@@ -225,6 +225,23 @@ pub enum CheckpointError {
         tensor: String,
         /// The index of the number in the tensor, row-major.
         at: usize,
+    },
+    /// A weight is beyond the largest number of the type that was asked for.
+    #[error(
+        "{}: tensor `{tensor}` has {value} at index {at}, and {dtype} ends at {}; {} it",
+        path.display(),
+        dtype.max(),
+        if *dtype == WeightDtype::F16 { "bf16 and f32 hold" } else { "f32 holds" }
+    )]
+    TooLarge {
+        path: PathBuf,
+        tensor: String,
+        /// The index of the number in the tensor, row-major.
+        at: usize,
+        /// The number.
+        value: f32,
+        /// The type.
+        dtype: WeightDtype,
     },
     /// The path does not have a model.
     #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors, no model.safetensors.index.json", path.display())]

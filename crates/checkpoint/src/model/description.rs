@@ -157,10 +157,12 @@ impl Description {
         let values = data.as_slice::<f32>().expect("weights are read as float32");
         match dtype.first_not_finite(values) {
             None => Ok(data),
-            Some(at) => Err(CheckpointError::NotFinite {
+            Some(at) => Err(CheckpointError::TooLarge {
                 path: self.source.path().to_owned(),
                 tensor: self.naming.stored(spec).name,
                 at,
+                value: values[at],
+                dtype,
             }),
         }
     }

@@ -74,7 +74,7 @@ impl ModelFiles {
     /// # Errors
     /// As [`load`](Self::load), and [`CheckpointError::EraMismatch`] if the weights do not fit
     /// [`LoadOptions::era`], [`CheckpointError::DeviceDtype`] if `device` cannot hold
-    /// [`LoadOptions::dtype`], and [`CheckpointError::NotFinite`] if a number does not fit it.
+    /// [`LoadOptions::dtype`], and [`CheckpointError::TooLarge`] if a number does not fit it.
     pub fn load_with(
         &self,
         device: &Device,

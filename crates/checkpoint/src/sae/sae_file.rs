@@ -376,7 +376,7 @@ impl SaeFile {
         for (weight, values, dtype) in changed {
             if let Some(at) = dtype.first_not_finite(&values) {
                 let name = self.stored(weight).name().unwrap_or("threshold");
-                return Err(self.file.not_finite(name, at));
+                return Err(self.file.cannot_hold(name, at, (values[at], dtype)));
             }
         }
         Ok(())

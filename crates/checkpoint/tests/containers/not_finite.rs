@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use nanoscope_checkpoint::{
-    ActivationFile, CheckpointError, ModelFiles, Order, TensorFile, WeightDtype, load_sae,
-    load_sae_as, load_vector, save_model,
+    ActivationFile, CheckpointError, LoadOptions, ModelFiles, Order, TensorFile, WeightDtype,
+    load_sae, load_sae_as, load_vector, save_model, save_sae,
 };
+use nanoscope_hooks::HookPoint;
 use tempfile::TempDir;
 
 use crate::writers::{ALL, Container, Number, Tensor, fixture, npz, safetensors_file};
@@ -20,6 +21,32 @@ fn refused<T>(case: &str, found: Result<T, CheckpointError>, name: &str, tensor:
         Err(CheckpointError::NotFinite { path, tensor: found, at: place }) => {
             assert!(path.ends_with(name), "{case}: {}", path.display());
             assert_eq!((found.as_str(), place), (tensor, at), "{case}");
+        }
+        Err(other) => panic!("{case}: {other:?}"),
+        Ok(_) => panic!("{case}: taken"),
+    }
+}
+
+/// Asserts that `found` is the error about number `at` of `tensor` in the file `name`, which is finite, but not in
+/// 16 bits.
+#[track_caller]
+fn too_large<T>(
+    case: &str,
+    found: Result<T, CheckpointError>,
+    name: &str,
+    tensor: &str,
+    at: usize,
+) {
+    match found {
+        Err(error @ CheckpointError::TooLarge { .. }) => {
+            let text = error.to_string();
+            let CheckpointError::TooLarge { path, tensor: found, at: place, value, .. } = error
+            else {
+                unreachable!("the variant was matched")
+            };
+            assert!(path.ends_with(name), "{case}: {}", path.display());
+            assert_eq!((found.as_str(), place), (tensor, at), "{case}");
+            assert!(value > 65_504.0 && text.contains("f16 ends at 65504"), "{case}: {text}");
         }
         Err(other) => panic!("{case}: {other:?}"),
         Ok(_) => panic!("{case}: taken"),
@@ -246,7 +273,54 @@ fn a_product_is_refused_if_it_does_not_fit_the_number_type() {
             load(700.0, dtype).unwrap_or_else(|error| panic!("{from}, {dtype}: {error:?}"));
         }
         // 700 fits 16 bits, 70,000 does not.
-        refused(from, load(700.0, WeightDtype::F16), weights, encoder, 0);
+        too_large(from, load(700.0, WeightDtype::F16), weights, encoder, 0);
         refused(from, load(1e37, WeightDtype::F32), weights, encoder, 0);
     }
+}
+
+#[test]
+fn a_number_beyond_float16_is_named_wherever_float16_is_asked_for() {
+    let of = |all: &[(String, Vec<usize>, Vec<f32>)], name: &str, at| {
+        safetensors_file(Number::F32, &spoilt(all, name, at, 70_000.0))
+    };
+    // The tensor is read in the file's order, and transposed.
+    for (from, name, tensor) in [
+        ("saes/saelens/standard", "sae_weights.safetensors", "W_enc"),
+        ("saes/sparsify/topk", "layers.2/sae.safetensors", "encoder.weight"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let config = fixture(from).join(name).with_file_name("cfg.json");
+        fs::copy(&config, path.with_file_name("cfg.json")).unwrap();
+        fs::write(&path, of(&tensors(&fixture(from).join(name)), tensor, 5)).unwrap();
+
+        too_large(from, load_sae_as(&path, &device(), WeightDtype::F16), name, tensor, 5);
+
+        // It fits the file's own type, in which the SAE cannot be saved as float16 either.
+        let own = load_sae(&path, &device()).unwrap();
+        let out = TempDir::new().unwrap();
+        let (hook, to) = (HookPoint::ResidPost(1), out.path().join("sae"));
+        let saved = save_sae(&to, &own.sae, hook, None, WeightDtype::F16, &own.metadata);
+        assert!(matches!(saved, Err(CheckpointError::TooLarge { value: 70_000.0, .. })), "{from}");
+        assert!(!to.exists(), "{from}");
+    }
+
+    let (name, tensor) = ("model.safetensors", "model.layers.0.mlp.fc1.weight");
+    let dir = TempDir::new().unwrap();
+    for file in fs::read_dir(fixture("hf/single")).unwrap() {
+        let path = file.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let all = tensors(&dir.path().join(name));
+    fs::write(dir.path().join(name), of(&all, tensor, 9)).unwrap();
+    let files = ModelFiles::find(dir.path()).unwrap();
+    let load = |dtype: WeightDtype| {
+        let dtype = Some(dtype.into());
+        files.load_with(&device(), LoadOptions { dtype, ..LoadOptions::default() })
+    };
+    for dtype in [WeightDtype::F32, WeightDtype::BF16] {
+        load(dtype).unwrap();
+    }
+    too_large("a model", load(WeightDtype::F16), name, tensor, 9);
 }

@@ -32,7 +32,7 @@ use crate::write::{is_stream, write_atomically};
 /// [`SaeFileError::NotExpressible`] if nanochat-SAE would compute something else,
 /// [`SaeFileError::HookNotInReference`] if nanochat-SAE would attach it to another hook point, both
 /// with a form that can hold it,
-/// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
+/// [`CheckpointError::TooLarge`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_nanochat_sae(
     path: &Path,
     sae: &Sae,

@@ -25,7 +25,7 @@ use crate::sae::stored_weight::Weight;
 ///
 /// # Errors
 /// [`NoOutputHook`](crate::SaeFileError::NoOutputHook) if a transcoder is given without a `hook_out`,
-/// [`Metadata`](crate::SaeFileError::Metadata) if an entry is nested too deeply, [`CheckpointError::NotFinite`]
+/// [`Metadata`](crate::SaeFileError::Metadata) if an entry is nested too deeply, [`CheckpointError::TooLarge`]
 /// if a weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_sae(
     dir: &Path,

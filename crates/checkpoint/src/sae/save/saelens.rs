@@ -34,7 +34,7 @@ const OUR_VERSION: &str = "nanoscope_version";
 /// # Errors
 /// [`SaeFileError::NotExpressible`] if SAELens has no SAE that computes the same, with a form that
 /// can hold it, [`SaeFileError::NoOutputHook`] if a transcoder is given without a `hook_out`,
-/// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`],
+/// [`CheckpointError::TooLarge`] if a weight does not fit `dtype`, [`CheckpointError::Io`],
 /// [`CheckpointError::Safetensors`].
 pub fn save_saelens(
     dir: &Path,

@@ -56,10 +56,16 @@ impl SavedWeight {
     /// Checks that `weights` fit their number types; `path` is the file for messages.
     pub(crate) fn check_all(weights: &[Self], path: &Path) -> Result<(), CheckpointError> {
         for weight in weights {
-            if let Some(at) = weight.with_values(|values| weight.dtype.first_not_finite(values)) {
-                let (path, tensor) = (path.to_owned(), weight.name.to_owned());
-                return Err(CheckpointError::NotFinite { path, tensor, at });
-            }
+            let dtype = weight.dtype;
+            let bad = weight
+                .with_values(|values| dtype.first_not_finite(values).map(|at| (at, values[at])));
+            let Some((at, value)) = bad else { continue };
+            let (path, tensor) = (path.to_owned(), weight.name.to_owned());
+            return Err(if value.is_finite() {
+                CheckpointError::TooLarge { path, tensor, at, value, dtype }
+            } else {
+                CheckpointError::NotFinite { path, tensor, at }
+            });
         }
         Ok(())
     }
