@@ -91,6 +91,31 @@ fn one_file_at_two_hook_points_has_features_at_both() {
 }
 
 #[test]
+fn an_sae_at_another_place_than_its_files_name_is_noted() {
+    let at = |hook: &str| format!("{hook}models/demo/saes/layer_1");
+    for (sae, note) in [
+        (at(""), None),
+        (at("blocks.1.hook_resid_post="), None),
+        (
+            at("blocks.3.hook_resid_post="),
+            Some(
+                "its files name blocks.1.hook_resid_post, and it is used at blocks.3.hook_resid_post as stated",
+            ),
+        ),
+    ] {
+        let run = nanoscope(&["run", "--prompt", "Once", "--sae", &sae]).run();
+        assert_eq!(run.code, Some(0), "{sae}: {}", run.stderr);
+        assert_eq!(
+            run.stderr.matches("its files name").count(),
+            usize::from(note.is_some()),
+            "{sae}: {}",
+            run.stderr
+        );
+        assert!(run.stderr.contains(note.unwrap_or_default()), "{sae}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn the_tokenizer_is_found_from_a_relative_path() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/base_checkpoints");
     for (inside, path) in [("", "d4"), ("d4", "."), ("d4", "model_001359.pt")] {

@@ -64,7 +64,7 @@ pub fn fits(
         for file in found {
             let sae = open_sae_in(TensorFile::open(&file)?, options.format)?;
             let sae = match at {
-                Some((hook, hook_out)) => sae.placed(hook, hook_out),
+                Some(at) => sae.placed(at, Some(description.config.post_norms)),
                 None => sae,
             };
             fits.push(model.fit(file, &sae.hooks, &sae.config, &sae.metadata));

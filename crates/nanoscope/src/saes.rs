@@ -1,6 +1,6 @@
 use nanoscope_checkpoint::files::canonicalize;
 use nanoscope_checkpoint::{
-    FitModel, LoadedSae, Metadata, SaeOptions, SaePath, WeightProcessing, load_saes_with,
+    FitModel, LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, WeightProcessing, load_saes_with,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_index::FeatureIndex;
@@ -211,10 +211,11 @@ impl Microscope {
         self.model.gpt().centred().map(Some).map_err(ProcessingError::Centre)
     }
 
-    /// Signs that an SAE was trained on another model, or on texts that begin in another way. Those that
-    /// were given before are left out.
+    /// Signs that an SAE was trained on another model, at another place, or on texts that begin in another way.
+    /// Those that were given before are left out.
     fn warnings_about(&self, loaded: &LoadedSae) -> Vec<String> {
         let mut warnings = self.signs_of_another_model(loaded);
+        warnings.extend(other_hooks(loaded));
         warnings.extend(self.missing_start(&loaded.metadata));
         warnings.retain(|warning| !self.warnings.contains(warning));
         warnings
@@ -245,6 +246,17 @@ impl Microscope {
         let line = |warning: String| format!("{}: {warning}", path.display());
         fit.warnings.into_iter().map(line).collect()
     }
+}
+
+/// A warning if the SAE is placed at other hook points than its files name.
+fn other_hooks(loaded: &LoadedSae) -> Option<String> {
+    let names = |hooks: &SaeHooks| {
+        let names = [&hooks.hook, &hooks.hook_out].map(Option::as_deref);
+        names.into_iter().flatten().collect::<Vec<_>>().join(":")
+    };
+    let (stated, named) = (names(&loaded.hooks), names(loaded.overruled.as_ref()?));
+    let path = loaded.path.display();
+    Some(format!("{path}: its files name {named}, and it is used at {stated} as stated"))
 }
 
 /// Returns whether two SAEs of one file were read in the same way.

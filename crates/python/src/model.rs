@@ -96,6 +96,7 @@ impl Model {
         Ok(Sae::new(nanoscope::LoadedSae {
             sae: sae.clone(),
             hooks: nanoscope::SaeHooks::new(point, write),
+            overruled: None,
             path,
             format: "",
             labels,

@@ -40,18 +40,19 @@ impl Sae {
 
     /// The same SAE, with shared weights, at the hook point `at` if that is given.
     pub(crate) fn copy_at(&self, at: Option<HookPoint>) -> LoadedSae {
-        let LoadedSae { sae, hooks, path, format, labels, metadata } = &*self.loaded;
-        let mut hooks = hooks.clone();
-        if let Some(at) = at {
-            hooks.hook = Some(at.to_string());
-        }
-        LoadedSae {
+        let LoadedSae { sae, hooks, overruled, path, format, labels, metadata } = &*self.loaded;
+        let copy = LoadedSae {
             sae: sae.clone(),
-            hooks,
+            hooks: hooks.clone(),
+            overruled: overruled.clone(),
             path: path.clone(),
             format,
             labels: labels.clone(),
             metadata: metadata.clone(),
+        };
+        match at {
+            Some(at) => copy.placed_at(at),
+            None => copy,
         }
     }
 
@@ -108,6 +109,7 @@ impl Sae {
         let loaded = LoadedSae {
             sae,
             hooks,
+            overruled: None,
             path: PathBuf::from(IN_MEMORY),
             format: "",
             labels: nanoscope::Labels::default(),

@@ -26,6 +26,8 @@ pub struct LoadedSae {
     pub sae: Sae,
     /// The activations that it reads and writes, by the names in its files.
     pub hooks: SaeHooks,
+    /// The activations by the names in its files, if [`SaePath::at`] places it at others.
+    pub overruled: Option<SaeHooks>,
     /// The file it was loaded from.
     pub path: PathBuf,
     /// The tool that wrote it, for people.
@@ -81,6 +83,14 @@ impl LoadedSae {
     /// name an activation that our models do not have.
     pub fn hook(&self) -> Result<HookPoint, CheckpointError> {
         hook(&self.hooks, &self.path)
+    }
+
+    /// Places it at `hook`, whatever its files name.
+    pub fn placed_at(self, hook: HookPoint) -> Self {
+        let hooks = SaeHooks { hook: Some(hook.to_string()), ..self.hooks.clone() };
+        let named = self.overruled.unwrap_or(self.hooks);
+        let overruled = Some(named).filter(|named| named.contradicts(&hooks));
+        Self { hooks, overruled, ..self }
     }
 
     /// Returns the hook point of the activation that it writes, if that is another.
@@ -258,8 +268,8 @@ fn load(
     let dir = dir.parent().filter(|_| is_weights_dir).unwrap_or(dir);
     let labels = Labels::read(dir, file.config.d_sae())?.of_sae(&path);
     let sae = file.load(device, dtype.unwrap_or_else(|| file.stored_dtype(device)))?;
-    let SaeFile { hooks, format, metadata, .. } = file;
-    Ok(LoadedSae { sae, hooks, path, format, labels, metadata })
+    let SaeFile { hooks, overruled, format, metadata, .. } = file;
+    Ok(LoadedSae { sae, hooks, overruled, path, format, labels, metadata })
 }
 
 /// SAEs being opened, and what is known so far about the use of the options.
@@ -334,7 +344,7 @@ impl<'a> Opening<'a> {
             _ => self.other_format = Some((path.to_owned(), sae.format)),
         }
         Ok(match at {
-            Some((hook, hook_out)) => sae.placed(hook, hook_out),
+            Some(at) => sae.placed(at, self.options.post_norms),
             None => SaeFile { hooks: sae.hooks.named_as_ours(self.options.post_norms), ..sae },
         })
     }

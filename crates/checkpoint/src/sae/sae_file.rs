@@ -27,6 +27,8 @@ pub(crate) struct SaeFile {
     pub(crate) format: &'static str,
     pub(crate) config: SaeConfig,
     pub(crate) hooks: SaeHooks,
+    /// The hooks by its files, if it was placed at others.
+    pub(crate) overruled: Option<SaeHooks>,
     /// The weights that its architecture has, and how the file stores each.
     pub(crate) weights: Vec<(Weight, StoredWeight)>,
     /// The prefix of the names of its tensors; other tensors in the file are ignored.
@@ -81,6 +83,7 @@ impl SaeFile {
             format,
             config,
             hooks: SaeHooks::default(),
+            overruled: None,
             weights: usual_weights(),
             prefix: "",
             ignored: &[],
@@ -94,13 +97,21 @@ impl SaeFile {
         }
     }
 
-    /// Places the SAE at `hook` and, for a transcoder, `hook_out`, whatever its files name.
-    pub(crate) fn placed(self, hook: HookPoint, hook_out: Option<HookPoint>) -> Self {
+    /// Places the SAE at `hook` and, for a transcoder, `hook_out`, whatever its files name. `post_norms` is
+    /// [`SaeOptions::post_norms`](crate::SaeOptions::post_norms).
+    pub(crate) fn placed(
+        self,
+        (hook, hook_out): (HookPoint, Option<HookPoint>),
+        post_norms: Option<bool>,
+    ) -> Self {
+        let hooks = SaeHooks::new(hook, hook_out);
+        let overruled = self.hooks.clone().named_as_ours(post_norms);
+        let overruled = Some(overruled).filter(|named| named.contradicts(&hooks));
         let sae = match self.embedding_scale {
             Some(scale) if hook == HookPoint::Embed => self.scaled_for_embedding(scale),
             _ => self,
         };
-        Self { hooks: SaeHooks::new(hook, hook_out), ..sae }
+        Self { hooks, overruled, ..sae }
     }
 
     /// Divides the encoder and multiplies the decoder by `scale`.

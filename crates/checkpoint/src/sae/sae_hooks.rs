@@ -36,8 +36,47 @@ impl SaeHooks {
         Self { hook: self.hook.map(named), hook_out: self.hook_out.map(named) }
     }
 
+    /// Returns whether they name different hook points of our models, as what is read or as what is written.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        let differ = |one: &Option<String>, other: &Option<String>| {
+            let [Some(one), Some(other)] = [one, other] else { return false };
+            let point = |name: &str| Site::of(name).point(None);
+            point(one).is_some_and(|one| point(other).is_some_and(|other| one != other))
+        };
+        differ(&self.hook, &other.hook) || differ(&self.hook_out, &other.hook_out)
+    }
+
     /// The hooks of a transcoder.
     pub(crate) fn between(hook: impl Into<String>, hook_out: impl Into<String>) -> Self {
         Self { hook: Some(hook.into()), hook_out: Some(hook_out.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_two_known_hook_points_contradict_each_other() {
+        let at = SaeHooks::at;
+        let stated = at("blocks.3.hook_resid_post");
+        for (named, contradicts) in [
+            (SaeHooks::default(), false),
+            (at("layers.3.unheard_of"), false),
+            (at("blocks.3.hook_resid_post"), false),
+            // transformers' name of the same activation.
+            (at("model.layers.3"), false),
+            (at("blocks.1.hook_resid_post"), true),
+            (at("model.layers.1"), true),
+        ] {
+            assert_eq!(named.contradicts(&stated), contradicts, "{named:?}");
+        }
+        let stated = SaeHooks::between("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out");
+        for (hook_out, contradicts) in
+            [("blocks.1.hook_mlp_out", false), ("blocks.2.hook_mlp_out", true)]
+        {
+            let named = SaeHooks::between("blocks.1.ln2.hook_normalized", hook_out);
+            assert_eq!(named.contradicts(&stated), contradicts, "{named:?}");
+        }
     }
 }
