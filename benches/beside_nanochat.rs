@@ -7,6 +7,7 @@
 //! - `decode ROWS TOKENS`, `track ROWS TOKENS`: greedy generations that share their passes, without and with an
 //!   SAE tracked (eight features per dimension, of which 32 fire; the demo's own if the model is the demo)
 //! - `prefill TOKENS`: a prompt up to the logits of its last token
+//! - `first TOKENS`: a generation up to the logits of its first token, whose prompt is run in pieces
 //! - `forward ROWS TOKENS`: the logits of all positions
 //! - `encode ROWS D_SAE`: the 32 strongest features of one SAE as wide as the model, without a decoder
 //! - `load`: the model, from its file
@@ -73,6 +74,7 @@ fn main() -> Result<()> {
             ("decode", &[rows, tokens]) => generate(&model, &Plan::new(), rows, tokens)?,
             ("track", &[rows, tokens]) => generate(&model, &Plan::new().track(hook), rows, tokens)?,
             ("prefill", &[tokens]) => prefill(&model, tokens)?,
+            ("first", &[tokens]) => first(&model, tokens)?,
             ("forward", &[rows, tokens]) => forward(&model, rows, tokens)?,
             ("encode", &[rows, d_sae]) => {
                 if wide.as_ref().is_none_or(|sae| sae.config().d_sae() != d_sae) {
@@ -132,6 +134,16 @@ fn prefill(model: &InterpretableModel, tokens: usize) -> Result<f64> {
     let since = Instant::now();
     let mut cache = model.gpt().cache(1, model.context_len());
     to_host(model.gpt().forward_cached(&batch, &mut cache, Logits::Last, &mut ())?);
+    Ok(since.elapsed().as_secs_f64())
+}
+
+/// Times the prompt of a generation.
+fn first(model: &InterpretableModel, tokens: usize) -> Result<f64> {
+    let since = Instant::now();
+    let mut batch = Batch::new(model, 0);
+    let mut all = [batch.begin(&prompt(tokens), &Plan::new(), &Sampling::default())?];
+    let mut rows: Vec<_> = all.iter_mut().collect();
+    while batch.step(&mut rows)?.contains(&StepOutcome::Prompt) {}
     Ok(since.elapsed().as_secs_f64())
 }
 

@@ -174,10 +174,10 @@ fn run<'m>(batch: &mut Batch<'m>, mut generation: Generation<'m>) -> (Vec<Step>,
 
 #[test]
 fn what_is_taken_from_the_cache_of_beginnings_is_to_the_bit_what_is_computed() {
-    // 96 positions, so that a prompt spans more than one piece.
+    // 160 positions, so that a prompt spans more than one piece.
     let model = long_model();
-    let (first, other) = (prompt(80, 1), [prompt(64, 1), prompt(9, 7)].concat());
-    for (plan, others_reuse) in [(Plan::new(), 64), (steered(), 64), (last(), 0)] {
+    let (first, other) = (prompt(144, 1), [prompt(128, 1), prompt(9, 7)].concat());
+    for (plan, others_reuse) in [(Plan::new(), 128), (steered(), 128), (last(), 0)] {
         let sampling = Sampling { seed: 3, max_tokens: 6, ..Sampling::default() };
         let mut batch = Batch::new(&model, 64 << 20);
 
@@ -185,7 +185,7 @@ fn what_is_taken_from_the_cache_of_beginnings_is_to_the_bit_what_is_computed() {
         assert_eq!(fresh.reused(), 0);
         let (steps, fresh) = run(&mut batch, fresh);
         let again = batch.begin(&first, &plan, &sampling).unwrap();
-        assert_eq!(again.reused(), 80);
+        assert_eq!(again.reused(), 144);
         let (steps_again, again) = run(&mut batch, again);
 
         assert_same_steps("again", &steps_again, &steps, 0.0);
@@ -217,7 +217,7 @@ fn last() -> Plan {
 #[test]
 fn a_beginning_is_shared_only_by_plans_that_change_it_alike() {
     let model = long_model();
-    let prompt = prompt(70, 1);
+    let prompt = prompt(134, 1);
     let reused = |batch: &mut Batch<'_>, plan: &Plan| {
         batch.begin(&prompt, plan, &Sampling::greedy(1)).unwrap().reused()
     };
@@ -228,13 +228,13 @@ fn a_beginning_is_shared_only_by_plans_that_change_it_alike() {
     let at = |at: &str| Plan::new().intervene(spec(&format!("{SITE}:3:add:2{at}")));
     assert_eq!(reused(&mut batch, &at("")), 0);
     assert_eq!(reused(&mut batch, &at("@prompt")), 0);
-    assert_eq!(reused(&mut batch, &at("@generated")), 70);
+    assert_eq!(reused(&mut batch, &at("@generated")), 134);
     // The prefix was cached without features.
     assert_eq!(reused(&mut batch, &Plan::new().track(SITE)), 0);
     let generation = batch.begin(&prompt, &Plan::new().track(SITE), &Sampling::greedy(1)).unwrap();
     run(&mut batch, generation);
-    assert_eq!(reused(&mut batch, &Plan::new().track(SITE)), 70);
-    assert_eq!(reused(&mut batch, &Plan::new()), 70);
+    assert_eq!(reused(&mut batch, &Plan::new().track(SITE)), 134);
+    assert_eq!(reused(&mut batch, &Plan::new()), 134);
 
     let vector = |value: f32| {
         let mut values = vec![0.0; model.gpt().config().shape.n_embd];
@@ -243,7 +243,7 @@ fn a_beginning_is_shared_only_by_plans_that_change_it_alike() {
     };
     let generation = batch.begin(&prompt, &vector(1.0), &Sampling::greedy(1)).unwrap();
     run(&mut batch, generation);
-    assert_eq!(reused(&mut batch, &vector(1.0)), 70);
+    assert_eq!(reused(&mut batch, &vector(1.0)), 134);
     assert_eq!(reused(&mut batch, &vector(2.0)), 0);
 }
 
@@ -251,34 +251,34 @@ fn a_beginning_is_shared_only_by_plans_that_change_it_alike() {
 fn the_cache_of_beginnings_keeps_to_its_size_and_forgets_the_oldest() {
     let model = long_model();
     let shape = model.gpt().config().shape;
-    let a_piece = 64 * 2 * shape.n_layer * shape.n_kv_head * shape.head_dim().unwrap() * 4;
+    let a_piece = 128 * 2 * shape.n_layer * shape.n_kv_head * shape.head_dim().unwrap() * 4;
     // Room for two pieces and their data.
     let mut batch = Batch::new(&model, 2 * a_piece + a_piece / 2);
     let reused = |batch: &mut Batch<'_>, seed| {
-        batch.begin(&prompt(64, seed), &Plan::new(), &Sampling::greedy(1)).unwrap().reused()
+        batch.begin(&prompt(128, seed), &Plan::new(), &Sampling::greedy(1)).unwrap().reused()
     };
     for seed in [1, 2] {
         let generation =
-            batch.begin(&prompt(64, seed), &Plan::new(), &Sampling::greedy(1)).unwrap();
+            batch.begin(&prompt(128, seed), &Plan::new(), &Sampling::greedy(1)).unwrap();
         run(&mut batch, generation);
     }
-    assert_eq!(reused(&mut batch, 2), 64);
-    assert_eq!(reused(&mut batch, 1), 64);
+    assert_eq!(reused(&mut batch, 2), 128);
+    assert_eq!(reused(&mut batch, 1), 128);
 
-    let generation = batch.begin(&prompt(64, 3), &Plan::new(), &Sampling::greedy(1)).unwrap();
+    let generation = batch.begin(&prompt(128, 3), &Plan::new(), &Sampling::greedy(1)).unwrap();
     run(&mut batch, generation);
 
     // Prompt 2 is the least recently used.
-    assert_eq!([1, 2, 3].map(|seed| reused(&mut batch, seed)), [64, 0, 64]);
+    assert_eq!([1, 2, 3].map(|seed| reused(&mut batch, seed)), [128, 0, 128]);
 }
 
-/// A model of the newest era, which smears the previous token's embedding, with 96 positions.
+/// A model of the newest era, which smears the previous token's embedding, with 160 positions.
 fn long_model() -> InterpretableModel {
     use nanoscope_testing::TINY_SHAPE;
     use nanoscope_transformer::{Era, Gpt, GptShape};
 
     let shape = GptShape {
-        sequence_len: 96,
+        sequence_len: 160,
         vocab_size: 256,
         n_layer: 3,
         n_head: 4,

@@ -22,7 +22,7 @@ use crate::steering::{Condition, Plan, PositionRange, Target};
 
 /// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
 /// in every prompt that contains it at the same position.
-const PIECE_TOKENS: usize = 64;
+const PIECE_TOKENS: usize = 128;
 
 /// An in-progress generation. Iterate to get one token at a time.
 ///
