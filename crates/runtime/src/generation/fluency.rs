@@ -1,5 +1,4 @@
-use burn::tensor::activation::log_softmax;
-use nanoscope_kernels::to_host;
+use nanoscope_kernels::{log_sum_exp, to_host};
 use nanoscope_transformer::{Logits, TokenBatch};
 
 use crate::error::RuntimeError;
@@ -71,23 +70,18 @@ impl InterpretableModel {
                 self.gpt().forward_cached(&batch, &mut cache, Logits::Last, &mut ())?;
                 continue;
             }
-            let logits = self
-                .gpt()
-                .forward_cached(&batch, &mut cache, Logits::All, &mut ())?
-                .squeeze_dim::<2>(0);
-            let [_, vocab] = logits.dims();
-            let log_probs = to_host(log_softmax(logits, 1));
-            for (row, position) in log_probs.chunks_exact(vocab).zip(start + 1..) {
+            let logits = self.gpt().forward_cached(&batch, &mut cache, Logits::All, &mut ())?;
+            let [_, _, vocab] = logits.dims();
+            for (row, position) in to_host(logits).chunks_exact(vocab).zip(start + 1..) {
                 if position < from {
                     continue;
                 }
-                let log_prob = row[tokens[position] as usize];
-                if !log_prob.is_finite() {
+                let Some(all) = log_sum_exp(row) else {
                     let at = NonFiniteAt::Logits;
                     let found = NonFinite { at, row: 0, position: position - 1 };
                     return Err(RuntimeError::NonFinite { found });
-                }
-                sum -= f64::from(log_prob);
+                };
+                sum -= f64::from(all.logprob(row[tokens[position] as usize]));
             }
         }
         Ok(Some(sum / (tokens.len() - from) as f64))
@@ -96,6 +90,8 @@ impl InterpretableModel {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::activation::log_softmax;
+
     use super::*;
     use crate::test_model::gpt;
     use crate::{Plan, Sampling};

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use nanoscope_kernels::{exp, log_sum_exp, sum};
 use nanoscope_sae::Selection;
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
@@ -118,7 +119,7 @@ impl Sampler {
     /// Chooses the next token from the logits of the last position, `[vocab_size]`; `None` if one of
     /// them is not finite.
     pub(super) fn choose(&mut self, logits: &[f32]) -> Option<Choice> {
-        let log_sum_exp = log_sum_exp(logits)?;
+        let all = log_sum_exp(logits)?;
         let token = {
             let logits = self.penalised(logits);
             if self.sampling.temperature == 0.0 {
@@ -135,8 +136,8 @@ impl Sampler {
         let top = (0..self.sampling.top_logprobs.min(logits.len())).map(|rank| order.at(rank));
         Some(Choice {
             token: token as u32,
-            logprob: log_sum_exp.logprob(logits[token]),
-            top: top.map(|index| (index as u32, log_sum_exp.logprob(logits[index]))).collect(),
+            logprob: all.logprob(logits[token]),
+            top: top.map(|index| (index as u32, all.logprob(logits[index]))).collect(),
         })
     }
 
@@ -173,30 +174,6 @@ fn argmax(logits: &[f32]) -> usize {
         }
     }
     best
-}
-
-/// The logarithm of the sum of the exponentials of `logit - max`, and `max`, the largest logit.
-struct LogSumExp {
-    max: f32,
-    ln_sum: f64,
-}
-
-/// `None` if a logit is not finite.
-fn log_sum_exp(logits: &[f32]) -> Option<LogSumExp> {
-    // One pass for both. Neither changes at NaN, which the sum finds.
-    let (min, max) =
-        logits.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &logit| {
-            (min.min(logit), max.max(logit))
-        });
-    // Exponentials in float32 for speed, their sum in float64 for precision.
-    let sum = sum(&exponentials(logits.iter().map(|&logit| logit - max)));
-    (sum.is_finite() && min.is_finite()).then(|| LogSumExp { max, ln_sum: sum.ln() })
-}
-
-impl LogSumExp {
-    fn logprob(&self, logit: f32) -> f32 {
-        (f64::from(logit - self.max) - self.ln_sum) as f32
-    }
 }
 
 /// Returns the token at `uniform` of the cumulative probabilities, most likely first.
@@ -242,20 +219,8 @@ fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
 /// The exponentials of numbers, in float32.
 fn exponentials(exponents: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut exponentials: Vec<f32> = exponents.collect();
-    nanoscope_kernels::exp(&mut exponentials);
+    exp(&mut exponentials);
     exponentials
-}
-
-/// The sum of numbers, in float64.
-fn sum(numbers: &[f32]) -> f64 {
-    // In several sums, so that an addition does not wait for the one before.
-    let mut sums = [0.0_f64; 8];
-    for chunk in numbers.chunks(sums.len()) {
-        for (sum, &number) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(number);
-        }
-    }
-    sums.iter().sum()
 }
 
 /// The indices of logits, largest logit first, with ties by index. Only as many are sorted as are needed.
