@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 #[cfg(feature = "flex")]
 pub use on::is_plain;
 #[cfg(feature = "flex")]
-pub(crate) use on::{Heads, Positions, change, numbers, view};
+pub(crate) use on::{Heads, Positions, change, is_float32, numbers, view};
 
 #[cfg(not(feature = "flex"))]
 pub use off::is_plain;
@@ -24,6 +24,8 @@ pub(crate) enum AnyMatrix<'w> {
 
 #[cfg(feature = "flex")]
 mod on {
+    use std::ops::Range;
+
     use burn::backend::DispatchDevice;
     use burn::tensor::{DType, Element, TensorData};
     use burn_flex::{Flex, FlexTensor};
@@ -81,40 +83,69 @@ mod on {
         Some(read(&x.storage()[from..to]))
     }
 
+    /// Returns whether `x` is float32 in flex's memory.
+    pub(crate) fn is_float32<const D: usize>(x: &Tensor<D>) -> bool {
+        is_plain(x) && x.dtype() == DType::F32
+    }
+
     /// Keys or values, `[rows, heads, positions, head_dim]`, in flex's memory.
+    #[derive(Debug)]
     pub(crate) struct Heads {
         flex: FlexTensor,
-        pub(crate) rows: usize,
-        pub(crate) count: usize,
-        pub(crate) positions: usize,
-        head_dim: usize,
-        strides: [usize; 3],
+        start: usize,
+        dims: [usize; 4],
     }
 
     impl Heads {
-        /// `None` if the numbers are not float32, or those of a head are not one after another.
-        pub(crate) fn of(x: &Tensor<4>) -> Option<Self> {
-            if !is_plain(x) || x.dtype() != DType::F32 {
-                return None;
-            }
-            let [rows, heads, positions, head_dim] = x.dims();
-            let flex = x.clone().try_into_primitive::<Flex>().ok()?;
-            let &[by_row, by_head, by_position, 1] = flex.layout().strides() else {
-                return None;
+        /// # Panics
+        /// If `x` [is not float32](is_float32).
+        pub(crate) fn of(x: Tensor<4>) -> Self {
+            let dims = x.dims();
+            let flex = {
+                let x = x.try_into_primitive::<Flex>().expect("the device was asked");
+                x.to_contiguous()
             };
-            let strides = [by_row, by_head, by_position].map(usize::try_from);
-            let [Ok(by_row), Ok(by_head), Ok(by_position)] = strides else {
-                return None;
-            };
-            let strides = [by_row, by_head, by_position];
-            Some(Self { flex, rows, count: heads, positions, head_dim, strides })
+            Self { start: flex.layout().start_offset(), flex, dims }
         }
 
-        /// The numbers of a head in a row.
-        pub(crate) fn head(&self, row: usize, head: usize) -> Positions<'_> {
-            let [by_row, by_head, stride] = self.strides;
-            let from = self.flex.layout().start_offset() + row * by_row + head * by_head;
-            Positions { numbers: &self.flex.storage()[from..], stride, head_dim: self.head_dim }
+        pub(crate) fn rows(&self) -> usize {
+            self.dims[0]
+        }
+
+        /// The number of heads.
+        pub(crate) fn count(&self) -> usize {
+            self.dims[1]
+        }
+
+        /// The place of the first number of a head in a row.
+        fn place(&self, row: usize, head: usize) -> usize {
+            let [_, heads, positions, head_dim] = self.dims;
+            self.start + (row * heads + head) * positions * head_dim
+        }
+
+        /// The numbers of a head in a row, at the positions `seen`.
+        pub(crate) fn head(&self, row: usize, head: usize, seen: &Range<usize>) -> Positions<'_> {
+            let [_, _, _, head_dim] = self.dims;
+            let place = self.place(row, head);
+            let numbers =
+                &self.flex.storage()[place + seen.start * head_dim..place + seen.end * head_dim];
+            Positions { numbers, head_dim }
+        }
+
+        /// Writes the numbers of all rows and heads at `position`; a copy is made of numbers that are shared.
+        pub(crate) fn write(&mut self, position: usize, numbers: &[f32]) {
+            let [rows, heads, _, head_dim] = self.dims;
+            let places = (0..rows).flat_map(|row| (0..heads).map(move |head| (row, head)));
+            let places: Vec<usize> =
+                places.map(|(row, head)| self.place(row, head) + position * head_dim).collect();
+            let stored = self.flex.storage_mut::<f32>();
+            for (place, numbers) in places.into_iter().zip(numbers.chunks_exact(head_dim)) {
+                stored[place..place + head_dim].copy_from_slice(numbers);
+            }
+        }
+
+        pub(crate) fn into_tensor(self) -> Tensor<4> {
+            Tensor::from_primitive::<Flex>(self.flex)
         }
     }
 
@@ -122,15 +153,19 @@ mod on {
     #[derive(Clone, Copy)]
     pub(crate) struct Positions<'h> {
         numbers: &'h [f32],
-        stride: usize,
         head_dim: usize,
     }
 
     impl<'h> Positions<'h> {
+        /// The number of positions.
+        pub(crate) fn len(self) -> usize {
+            self.numbers.len() / self.head_dim
+        }
+
         /// The numbers of a position.
         #[inline(always)]
         pub(crate) fn at(self, position: usize) -> &'h [f32] {
-            &self.numbers[position * self.stride..][..self.head_dim]
+            &self.numbers[position * self.head_dim..][..self.head_dim]
         }
 
         /// The numbers of the positions from `first` on.

@@ -33,7 +33,7 @@ mod suspend;
 mod team;
 mod with_gradient;
 
-pub use attend::attend;
+pub use attend::{Cached, attend};
 pub use attention_pattern::attention_pattern;
 pub use exp::{exp, tanh};
 pub use flex::is_plain as has_kernels;

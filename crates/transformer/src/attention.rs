@@ -150,26 +150,26 @@ impl Attention {
     /// Computes the weighted values of one position per row, in one operation for the rows of all caches.
     ///
     /// # Shapes
-    /// - `q`: `[batch, n_head, 1, head_dim]`, already scaled; `k`, `v`: `[batch, n_kv_head, 1, head_dim]`
+    /// - `newest`: the queries, `[batch, n_head, 1, head_dim]`, already scaled; the keys and the values,
+    ///   `[batch, n_kv_head, 1, head_dim]`
     /// - output: `[batch, 1, n_head, head_dim]`
     fn attend_newest(
         &self,
-        [q, k, v]: [Tensor<4>; 3],
+        newest: [Tensor<4>; 3],
         layer: usize,
         masks: &[Masks],
         caches: &mut Caches<'_, '_>,
     ) -> Tensor<4> {
-        let mut first = 0;
-        let of_cache = caches.0.iter_mut().zip(masks).map(|(cache, masks)| {
-            let rows = first..first + cache.batch();
-            first = rows.end;
-            let [k, v] = [&k, &v].map(|x| x.clone().slice_dim(0, rows.clone()));
-            let keys = masks.keys(self.layer.window);
-            let (k, v) = cache.layer_mut(layer).push(k, v, masks.offset, keys);
-            [k, v]
-        });
-        let of_cache: Vec<[Tensor<4>; 2]> = of_cache.collect();
-        attend(q, &of_cache, self.config.score_softcap).swap_dims(1, 2)
+        let cached = caches
+            .0
+            .iter_mut()
+            .zip(masks)
+            .map(|(cache, masks)| cache.layer_mut(layer).take(masks.keys(self.layer.window)));
+        let (z, cached) = attend(newest, cached.collect(), self.config.score_softcap);
+        for (cache, cached) in caches.0.iter_mut().zip(cached) {
+            cache.layer_mut(layer).put(cached);
+        }
+        z.swap_dims(1, 2)
     }
 
     /// Computes scores, pattern and weighted values of rows whose keys and values share one cache.

@@ -1,6 +1,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
+use nanoscope_kernels::Cached;
 
 use crate::config::GptConfig;
 
@@ -212,6 +213,16 @@ impl Caches<'_, '_> {
 }
 
 impl LayerCache {
+    /// Takes the keys and values for a pass that sees the positions `seen`, until they are [`put`](Self::put) back.
+    pub(crate) fn take(&mut self, seen: Range<usize>) -> Cached {
+        let [keys, values] = [&mut self.keys, &mut self.values].map(whole);
+        Cached { keys, values, seen }
+    }
+
+    pub(crate) fn put(&mut self, Cached { keys, values, .. }: Cached) {
+        (self.keys, self.values) = (Some(keys), Some(values));
+    }
+
     /// Writes keys and values at the positions from `from` on, and returns those at `read`.
     ///
     /// # Shapes
@@ -233,6 +244,10 @@ pub(crate) fn blocks(positions: Range<usize>) -> Range<usize> {
     positions.start / BLOCK * BLOCK..positions.end.next_multiple_of(BLOCK)
 }
 
+fn whole(stored: &mut Option<Tensor<4>>) -> Tensor<4> {
+    stored.take().expect("a cache is complete between two writes")
+}
+
 fn write(
     stored: &mut Option<Tensor<4>>,
     x: Tensor<4>,
@@ -240,7 +255,7 @@ fn write(
     read: Range<usize>,
 ) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = x.dims();
-    let all = stored.take().expect("a cache is complete between two writes");
+    let all = whole(stored);
     let all = all.slice_assign([0..batch, 0..heads, from..from + seq, 0..head_dim], x);
     let view = all.clone().slice([0..batch, 0..heads, read, 0..head_dim]);
     *stored = Some(all);
