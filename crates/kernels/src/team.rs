@@ -17,6 +17,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 const AWAKE: Duration = Duration::from_micros(300);
 /// The number of times that a waiting loop looks before other programs may run.
 const SPINS: u32 = 16;
+/// The time from which on waiting for the helpers says that other programs keep them from running, in ns.
+const LATE: u64 = 1_000_000;
+/// The shortest and the longest time for which the callers then work alone, in ns.
+const ALONE: [u64; 2] = [5_000_000, 200_000_000];
 
 /// The threads beside the caller's.
 #[derive(Debug)]
@@ -27,6 +31,16 @@ struct Helpers {
     awake_until: AtomicU64,
     /// True for each that waits awake.
     awake: Vec<AtomicBool>,
+    crowd: Crowd,
+}
+
+/// The times at which callers work alone, because more programs want to run than there are processors. A helper that
+/// is kept from running for a time slice of the system's would hold up its caller as long, at every product.
+#[derive(Debug, Default)]
+struct Crowd {
+    alone_until: AtomicU64,
+    /// The time for which they worked alone when it was last found, less for each product since.
+    alone_for: AtomicU64,
 }
 
 /// The number of threads for `work`, of which each has at least `per_thread`.
@@ -98,11 +112,19 @@ impl Helpers {
             since: Instant::now(),
             awake_until: AtomicU64::new(0),
             awake: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            crowd: Crowd::default(),
         })
     }
 
-    /// Calls `work` on the caller's thread and on `threads - 1` of these, and waits until all have returned.
+    /// Calls `work` on the caller's thread and, unless they are kept from running, on `threads - 1` of these, and waits
+    /// until all have returned.
     fn share(&'static self, threads: usize, work: impl Fn() + Sync) {
+        let began = self.now();
+        if self.crowd.is_there(began) {
+            return work();
+        }
+        // To wake one that sleeps can take long on a virtual machine, and says nothing about other programs.
+        let awake = self.awake.iter().all(|awake| awake.load(Ordering::Relaxed));
         let busy = AtomicUsize::new(threads - 1);
         self.pool.in_place_scope(|scope| {
             for _ in 1..threads {
@@ -113,9 +135,13 @@ impl Helpers {
                 });
             }
             work();
+            let done = self.now();
             // The scope would sleep.
             while busy.load(Ordering::Acquire) > 0 {
                 pause();
+            }
+            if awake {
+                self.crowd.learn(done - began, self.now() - done, self.now());
             }
         });
     }
@@ -139,6 +165,26 @@ impl Helpers {
 
     fn now(&self) -> u64 {
         self.since.elapsed().as_nanos() as u64
+    }
+}
+
+impl Crowd {
+    fn is_there(&self, now: u64) -> bool {
+        now < self.alone_until.load(Ordering::Relaxed)
+    }
+
+    /// Learns from a caller that worked for the time `own` and then waited for the helpers until `now`, in ns.
+    fn learn(&self, own: u64, waited: u64, now: u64) {
+        let alone_for = self.alone_for.load(Ordering::Relaxed);
+        // The helpers also take their last chunk while the caller has none.
+        if waited > LATE && waited > own {
+            let [shortest, longest] = ALONE;
+            let alone_for = (2 * alone_for).clamp(shortest, longest);
+            self.alone_for.store(alone_for, Ordering::Relaxed);
+            self.alone_until.store(now + alone_for, Ordering::Relaxed);
+        } else if alone_for > 0 {
+            self.alone_for.store(alone_for - alone_for.div_ceil(64), Ordering::Relaxed);
+        }
     }
 }
 
@@ -187,6 +233,33 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn callers_work_alone_while_the_helpers_are_kept_from_running() {
+        const MS: u64 = 1_000_000;
+        let crowd = Crowd::default();
+        // A chunk of the helpers' that is as long as all of the caller's is none.
+        for (own, waited) in [(10_000, 50_000), (20 * MS, 15 * MS)] {
+            crowd.learn(own, waited, 0);
+            assert!(!crowd.is_there(0));
+        }
+
+        crowd.learn(10_000, 3 * MS, 0);
+        assert!(crowd.is_there(4 * MS) && !crowd.is_there(5 * MS));
+        // Found again and again, it is looked for less often, up to a limit.
+        crowd.learn(10_000, 3 * MS, 0);
+        assert!(crowd.is_there(9 * MS) && !crowd.is_there(10 * MS));
+        for _ in 0..10 {
+            crowd.learn(10_000, 3 * MS, 0);
+        }
+        assert!(crowd.is_there(199 * MS) && !crowd.is_there(200 * MS));
+
+        for _ in 0..2000 {
+            crowd.learn(10_000, 10_000, 0);
+        }
+        crowd.learn(10_000, 3 * MS, 0);
+        assert!(crowd.is_there(4 * MS) && !crowd.is_there(5 * MS));
     }
 
     #[test]
