@@ -182,13 +182,13 @@ fn a_terminal_is_asked_and_only_a_yes_sends() {
         let args = ["--limit", "2", "--tests", "0"];
         let mut command = label(&sae, &endpoint, &args).into_command();
         let child = command.stdin(stdio()).stderr(stdio()).stdout(Stdio::piped()).spawn().unwrap();
+        drop((command, inner));
+        let shown = crate::pty::read_all(outer);
         let run = Outcome::new(child.wait_with_output().unwrap());
 
         assert_eq!(run.code, Some(0), "{answer:?}: {}", run.stdout);
         assert_eq!(endpoint.requests().len(), sent, "{answer:?}");
-        let mut shown = vec![0; 4096];
-        let count = std::io::Read::read(&mut outer, &mut shown).unwrap();
-        let shown = String::from_utf8_lossy(&shown[..count]).into_owned();
+        let shown = shown.join().unwrap();
         assert!(shown.contains("2 features: 2 requests") && shown.contains("[y/N]"), "{shown}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -24,21 +25,25 @@ pub(crate) fn terminal(columns: u16) -> (File, File) {
     (File::from(open(name, flags, Mode::empty()).unwrap()), File::from(outer))
 }
 
-/// The lines that a run writes to a terminal of `columns` cells, without colours.
-pub(crate) fn lines(columns: u16, args: &[&str]) -> Vec<String> {
-    let (inner, mut outer) = terminal(columns);
-    let mut command = nanoscope(args).env("NO_COLOR", "1").into_command();
-    let stdio = || Stdio::from(inner.try_clone().unwrap());
-    let mut child = command.stdin(Stdio::null()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
-    drop((command, inner));
-    let reader = std::thread::spawn(move || {
+/// Reads a terminal in the background until nobody has its other side open. What is not read would stop who writes.
+pub(crate) fn read_all(mut outer: File) -> JoinHandle<String> {
+    thread::spawn(move || {
         let (mut written, mut bytes) = (Vec::new(), [0; 4096]);
-        // Reading fails once nobody has the other side open.
         while let Ok(count @ 1..) = outer.read(&mut bytes) {
             written.extend_from_slice(&bytes[..count]);
         }
         String::from_utf8(written).unwrap()
-    });
+    })
+}
+
+/// The lines that a run writes to a terminal of `columns` cells, without colours.
+pub(crate) fn lines(columns: u16, args: &[&str]) -> Vec<String> {
+    let (inner, outer) = terminal(columns);
+    let mut command = nanoscope(args).env("NO_COLOR", "1").into_command();
+    let stdio = || Stdio::from(inner.try_clone().unwrap());
+    let mut child = command.stdin(Stdio::null()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
+    drop((command, inner));
+    let reader = read_all(outer);
     assert!(child.wait().unwrap().success());
     reader.join().unwrap().lines().map(|line| line.trim_end().to_owned()).collect()
 }

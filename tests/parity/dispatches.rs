@@ -42,7 +42,7 @@ impl Counts {
         let read = || [kernels, operations].map(|log| fs::read_to_string(log).unwrap());
         let mut texts = read();
         loop {
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(500));
             let longer = read();
             if longer == texts {
                 break;

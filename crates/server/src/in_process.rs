@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn the_worker_ends_with_its_server_and_so_do_the_texts() {
         let (server, worker) = InProcess::new(served_model(), Config::default()).unwrap();
-        let body = json!({"prompt": "Once", "stream": true, "max_tokens": 40});
+        let body = json!({"prompt": "Once", "stream": true, "max_tokens": 40, "temperature": 0});
         let asks = async move {
             let body = body.to_string();
             let mut answer = server.answer("POST", "/v1/completions", body.into()).await;

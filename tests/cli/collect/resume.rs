@@ -105,7 +105,7 @@ fn a_run_that_is_killed_at_any_moment_and_gone_on_with_ends_with_the_same_bytes(
 
 #[test]
 fn an_interrupted_run_says_how_to_go_on_and_loses_no_complete_shard() {
-    let bench = Bench::new(120);
+    let bench = Bench::new(360);
     bench.collect("reference", &[]);
     for signal in ["INT", "TERM"] {
         interrupted_by(signal, &bench);
@@ -141,7 +141,7 @@ fn interrupted_by(name: &str, bench: &Bench) {
 
 #[test]
 fn a_second_run_of_the_same_part_is_refused_while_the_first_goes_on() {
-    let bench = Bench::new(120);
+    let bench = Bench::new(360);
     let mut child = spawn(bench.command("out", &[]));
     wait_for_shards(&bench, "out", &mut child, 1);
     // Stopped, it cannot end before the second has looked.
@@ -161,7 +161,7 @@ fn a_second_run_of_the_same_part_is_refused_while_the_first_goes_on() {
 
 #[test]
 fn a_write_that_fails_is_an_error_that_keeps_the_complete_shards() {
-    let bench = Bench::new(60);
+    let bench = Bench::new(180);
     bench.collect("reference", &[]);
     let mut child = spawn(bench.command("out", &[]));
     wait_for_shards(&bench, "out", &mut child, 2);

@@ -38,7 +38,7 @@ export class Dashboards {
   async open({ at = "pages", fragment = "", permissions = [], ...options } = {}) {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, permissions, ...options });
     const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(120_000);
     const wrong = faults(page, (url) => /^(file|data|blob):/.test(url));
     page.on("requestfailed", (request) => wrong.push(`failed: ${request.url()}`));
     await page.goto(this.address(at) + fragment);

@@ -67,7 +67,7 @@ test("search finds labels, tokens and numbers", async () => {
   const { page, context, wrong } = await open();
   const found = async (text) => {
     await page.fill("#search", text);
-    await page.waitForTimeout(200);
+    await page.waitForFunction((query) => location.hash === `#${new URLSearchParams({ q: query.trim() })}`, text);
     return page.locator("#rows .index").allTextContents();
   };
 

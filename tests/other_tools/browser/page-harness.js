@@ -102,7 +102,7 @@ export class Harness {
   async open(fragment = "", { at = this.address, browser = this.browser, done = true, before = async () => {}, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
     const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(120_000);
     const wrong = faults(page, (url) => url.startsWith(at) || /^(data|blob):/.test(url));
     await before(page);
     await page.goto(at + fragment);

@@ -22,7 +22,8 @@ async function openFile(page, name, text, change = () => {}) {
 }
 
 test("a run that is stopped has no effect and no fluency of the run before it", async () => {
-  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", max_tokens: "40" }, [DOGS]));
+  const { address: at } = await harness.paced();
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", max_tokens: "40" }, [DOGS]), { at });
   await page.click("#plain summary");
   const before = await page.textContent("#plain-text");
   assert.match(await page.textContent("#specs .applied"), /by 30 % on average/);

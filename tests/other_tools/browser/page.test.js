@@ -26,7 +26,8 @@ test("the first visit tells a story, token by token, and says how to shade it", 
     };
     look();
   });
-  const { page, context, wrong } = await open("", { before });
+  const { address: at } = await harness.paced();
+  const { page, context, wrong } = await open("", { at, before });
 
   const seen = await page.evaluate(() => [...window.seen]);
   assert.ok(seen.length > 3, `it grew through ${seen.join()} tokens`);

@@ -62,13 +62,18 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     read(&mut stream).await
 }
 
-/// Reads an answer until the server closes the connection.
+/// Reads an answer until the server closes the connection. Interim answers before it, as after a wait, are left out.
 pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
     let read = tokio::time::timeout(Duration::from_mins(1), read).await.expect("an answer");
     assert!(read.is_ok() || !bytes.is_empty(), "{read:?}");
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| {
+    while bytes.starts_with(b"HTTP/1.1 1")
+        && let Some(end) = head_end(&bytes)
+    {
+        bytes.drain(..end + 4);
+    }
+    let end = head_end(&bytes).unwrap_or_else(|| {
         panic!("no head: {}", String::from_utf8_lossy(&bytes));
     });
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
@@ -76,6 +81,11 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
     Answer { status, body: if chunked { dechunked(&body) } else { body }, head }
+}
+
+/// The place of the blank line after the first head.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|four| four == b"\r\n\r\n")
 }
 
 fn dechunked(mut bytes: &[u8]) -> Vec<u8> {

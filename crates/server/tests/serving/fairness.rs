@@ -16,6 +16,9 @@ const UNREAD: &str = "nanoscope_held{resource=\"unread_bytes\"}";
 const SLOW: &str = "192.0.2.1";
 const OTHER: &str = "192.0.2.2";
 
+/// The longest time that a connection may be unread where a test is about something else, on a busy machine too.
+const PATIENT: Duration = Duration::from_mins(30);
+
 /// A server that takes the addresses of clients from a header.
 async fn server(limits: Limits) -> TestServer {
     TestServer::with(Config { trust_forwarded_for: true, limits, ..Config::default() }).await
@@ -66,7 +69,8 @@ async fn a_client_is_served_at_once_beside_one_that_fills_rows_and_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_take_no_places_and_are_complete_when_they_are_read() {
     const TOKENS: usize = 2500;
-    let server = server(Limits { rows: 2, queue: 0, ..Limits::default() }).await;
+    let limits = Limits { rows: 2, queue: 0, write_timeout: PATIENT, ..Limits::default() };
+    let server = server(limits).await;
     let mut slow = Vec::new();
     for rows in [1.0, 2.0] {
         slow.push(begin(&server, &long(TOKENS, 1)).await);
@@ -104,14 +108,19 @@ async fn a_client_that_reads_nothing_is_disconnected_and_holds_nothing() {
 
     server.until(UNREAD, 0.0).await;
     // The one that asks.
-    assert_eq!(server.metric("nanoscope_held{resource=\"connections\"}").await, 1.0);
-    let tokens = server.metric("nanoscope_tokens_generated_total").await;
-    assert!(tokens < 2.0 * CONTEXT as f64, "the texts ran to their ends");
+    server.until("nanoscope_held{resource=\"connections\"}", 1.0).await;
+    for mut stream in streams {
+        let mut text = Vec::new();
+        // The server may have reset the connection.
+        let _ = stream.read_to_end(&mut text).await;
+        assert!(!String::from_utf8_lossy(&text).contains("[DONE]"), "the text is complete");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_ends_cleanly_when_its_client_leaves_too_much_unread() {
-    let server = server(Limits { unread: 1 << 20, ..Limits::default() }).await;
+    let limits = Limits { unread: 1 << 20, write_timeout: PATIENT, ..Limits::default() };
+    let server = server(limits).await;
     let mut slow = begin(&server, &long(CONTEXT, 2)).await;
     server.until(ROWS, 2.0).await;
     server.until(ROWS, 0.0).await;
@@ -134,7 +143,8 @@ async fn a_text_ends_cleanly_when_its_client_leaves_too_much_unread() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_answers_that_are_not_read_are_bounded_too() {
-    let server = server(Limits { unread: 1 << 20, ..Limits::default() }).await;
+    let limits = Limits { unread: 1 << 20, write_timeout: PATIENT, ..Limits::default() };
+    let server = server(limits).await;
     let mut whole = long(3000, 1);
     whole["stream"] = false.into();
     let _first = begin(&server, &whole).await;
