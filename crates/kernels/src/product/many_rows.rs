@@ -162,12 +162,15 @@ impl<W: Stored> WithSimd for RowPanel<'_, '_, W> {
         let (count, d_in) = (out.len() / panels.rows, matrix.d_in);
         let values = |output: usize| &matrix.values[(from + output) * matrix.stride..][..d_in];
         widened.resize(count * d_in, 0.0);
-        let outputs = widened.chunks_exact_mut(d_in).enumerate();
-        let outputs: Vec<&[f32]> =
-            outputs.map(|(output, to)| W::widened(values(output), to)).collect();
+        // In a loop: what `collect` calls is not compiled for these vector instructions.
+        let mut outputs = [[].as_slice(); OUTPUTS];
+        for (output, to) in widened.chunks_exact_mut(d_in).enumerate() {
+            outputs[output] = W::widened(values(output), to);
+        }
+        let outputs = &outputs[..count];
         let max = panels.widths.max;
         for (panel, out) in panels.values.chunks(max * d_in).zip(out.chunks_mut(max * count)) {
-            multiply_panel(simd, panel, panel.len() / d_in, &outputs, out);
+            multiply_panel(simd, panel, panel.len() / d_in, outputs, out);
         }
     }
 }
