@@ -79,7 +79,7 @@ mod tests {
 
             let found = log_sum_exp(&logits).unwrap();
 
-            for &logit in [logits[0], logits[count / 2], logits[count - 1]].iter() {
+            for logit in [logits[0], logits[count / 2], logits[count - 1]] {
                 let expected = f64::from(logit) - all.ln();
                 let off = (f64::from(found.logprob(logit)) - expected).abs();
                 assert!(off <= 4e-6, "{count}: {off}");
