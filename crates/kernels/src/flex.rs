@@ -117,30 +117,22 @@ mod on {
             self.dims[1]
         }
 
-        /// The place of the first number of a head in a row.
-        fn place(&self, row: usize, head: usize) -> usize {
-            let [_, heads, positions, head_dim] = self.dims;
-            self.start + (row * heads + head) * positions * head_dim
-        }
-
         /// The numbers of a head in a row, at the positions `seen`.
         pub(crate) fn head(&self, row: usize, head: usize, seen: &Range<usize>) -> Positions<'_> {
-            let [_, _, _, head_dim] = self.dims;
-            let place = self.place(row, head);
-            let numbers =
-                &self.flex.storage()[place + seen.start * head_dim..place + seen.end * head_dim];
+            let [_, heads, positions, head_dim] = self.dims;
+            let first = self.start + (row * heads + head) * positions * head_dim;
+            let numbers = first + seen.start * head_dim..first + seen.end * head_dim;
+            let numbers = &self.flex.storage()[numbers];
             Positions { numbers, head_dim }
         }
 
         /// Writes the numbers of all rows and heads at `position`; a copy is made of numbers that are shared.
         pub(crate) fn write(&mut self, position: usize, numbers: &[f32]) {
-            let [rows, heads, _, head_dim] = self.dims;
-            let places = (0..rows).flat_map(|row| (0..heads).map(move |head| (row, head)));
-            let places: Vec<usize> =
-                places.map(|(row, head)| self.place(row, head) + position * head_dim).collect();
-            let stored = self.flex.storage_mut::<f32>();
-            for (place, numbers) in places.into_iter().zip(numbers.chunks_exact(head_dim)) {
-                stored[place..place + head_dim].copy_from_slice(numbers);
+            let [_, _, positions, head_dim] = self.dims;
+            let stored = &mut self.flex.storage_mut::<f32>()[self.start..];
+            let heads = stored.chunks_exact_mut(positions * head_dim);
+            for (head, numbers) in heads.zip(numbers.chunks_exact(head_dim)) {
+                head[position * head_dim..][..head_dim].copy_from_slice(numbers);
             }
         }
 

@@ -17,7 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 const AWAKE: Duration = Duration::from_micros(300);
 /// The number of times that a waiting loop looks before other programs may run.
 const SPINS: u32 = 16;
-/// The time from which on waiting for the helpers says that other programs keep them from running, in ns.
+/// The longest wait for the helpers, in ns, that does not mean that other programs keep them from running.
 const LATE: u64 = 1_000_000;
 /// The shortest and the longest time for which the callers then work alone, in ns.
 const ALONE: [u64; 2] = [5_000_000, 200_000_000];
@@ -116,14 +116,14 @@ impl Helpers {
         })
     }
 
-    /// Calls `work` on the caller's thread and, unless they are kept from running, on `threads - 1` of these, and waits
-    /// until all have returned.
+    /// Calls `work` on the caller's thread and on `threads - 1` of these, and waits until all have returned. On the
+    /// caller's thread alone while other programs keep the helpers from running.
     fn share(&'static self, threads: usize, work: impl Fn() + Sync) {
         let began = self.now();
         if self.crowd.is_there(began) {
             return work();
         }
-        // To wake one that sleeps can take long on a virtual machine, and says nothing about other programs.
+        // Waking a helper that sleeps can take as long on a virtual machine.
         let awake = self.awake.iter().all(|awake| awake.load(Ordering::Relaxed));
         let busy = AtomicUsize::new(threads - 1);
         self.pool.in_place_scope(|scope| {
@@ -141,7 +141,7 @@ impl Helpers {
                 pause();
             }
             if awake {
-                self.crowd.learn(done - began, self.now() - done, self.now());
+                self.crowd.learn(began, done, self.now());
             }
         });
     }
@@ -173,10 +173,11 @@ impl Crowd {
         now < self.alone_until.load(Ordering::Relaxed)
     }
 
-    /// Learns from a caller that worked for the time `own` and then waited for the helpers until `now`, in ns.
-    fn learn(&self, own: u64, waited: u64, now: u64) {
+    /// Learns from a caller that worked from `began` to `done` and then waited for the helpers until `now`.
+    fn learn(&self, began: u64, done: u64, now: u64) {
+        let (own, waited) = (done - began, now - done);
         let alone_for = self.alone_for.load(Ordering::Relaxed);
-        // The helpers also take their last chunk while the caller has none.
+        // A helper may still be at its last chunk, for as long as the caller's own work took.
         if waited > LATE && waited > own {
             let [shortest, longest] = ALONE;
             let alone_for = (2 * alone_for).clamp(shortest, longest);
@@ -239,27 +240,32 @@ mod tests {
     fn callers_work_alone_while_the_helpers_are_kept_from_running() {
         const MS: u64 = 1_000_000;
         let crowd = Crowd::default();
-        // A chunk of the helpers' that is as long as all of the caller's is none.
+        let learn = |own: u64, waited: u64| {
+            let now = 1000 * MS;
+            crowd.learn(now - waited - own, now - waited, now);
+        };
+        let is_there = |after: u64| crowd.is_there(1000 * MS + after);
+        // A short wait, and one for a long chunk.
         for (own, waited) in [(10_000, 50_000), (20 * MS, 15 * MS)] {
-            crowd.learn(own, waited, 0);
-            assert!(!crowd.is_there(0));
+            learn(own, waited);
+            assert!(!is_there(0));
         }
 
-        crowd.learn(10_000, 3 * MS, 0);
-        assert!(crowd.is_there(4 * MS) && !crowd.is_there(5 * MS));
+        learn(10_000, 3 * MS);
+        assert!(is_there(4 * MS) && !is_there(5 * MS));
         // Found again and again, it is looked for less often, up to a limit.
-        crowd.learn(10_000, 3 * MS, 0);
-        assert!(crowd.is_there(9 * MS) && !crowd.is_there(10 * MS));
+        learn(10_000, 3 * MS);
+        assert!(is_there(9 * MS) && !is_there(10 * MS));
         for _ in 0..10 {
-            crowd.learn(10_000, 3 * MS, 0);
+            learn(10_000, 3 * MS);
         }
-        assert!(crowd.is_there(199 * MS) && !crowd.is_there(200 * MS));
+        assert!(is_there(199 * MS) && !is_there(200 * MS));
 
         for _ in 0..2000 {
-            crowd.learn(10_000, 10_000, 0);
+            learn(10_000, 10_000);
         }
-        crowd.learn(10_000, 3 * MS, 0);
-        assert!(crowd.is_there(4 * MS) && !crowd.is_there(5 * MS));
+        learn(10_000, 3 * MS);
+        assert!(is_there(4 * MS) && !is_there(5 * MS));
     }
 
     #[test]

@@ -1,4 +1,3 @@
-use std::hint::black_box;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
@@ -6,11 +5,6 @@ use rayon::prelude::*;
 
 use crate::matrix::quantize::quantize;
 use crate::{MatrixView, Order, SparseRows, Stored, to_host, widen};
-
-/// The number of rows that are looked up at once.
-const AT_ONCE: usize = 32;
-/// The size of a cache line in bytes.
-const LINE: usize = 64;
 
 /// A weight matrix in the host's memory, in the type and orientation of its file, which can be mapped, or in
 /// 8 bits with a factor for each row in memory.
@@ -229,22 +223,15 @@ impl HostMatrix {
         let factor = |row: usize| self.factors.as_ref().map_or(1.0, |factors| factors[row]);
         let [_, width] = self.dims();
         let mut rows = Vec::with_capacity(ids.len() * width);
-        for ids in ids.chunks(AT_ONCE) {
-            let stored_row = |id: usize| &values[id * stored_columns..(id + 1) * stored_columns];
-            if !self.transposed {
-                // A row is somewhere in a large table: the memory is asked for all of them before the first is used.
-                let lines = |&id| stored_row(id as usize).iter().step_by(LINE / size_of::<W>());
-                black_box(ids.iter().flat_map(lines).map(|value| value.widen()).sum::<f32>());
-            }
-            for id in ids.iter().map(|&id| id as usize) {
-                if self.transposed {
-                    let value =
-                        |row: usize| values[row * stored_columns + id].widen() * factor(row);
-                    rows.extend((0..stored_rows).map(value));
-                } else {
-                    let factor = factor(id);
-                    rows.extend(stored_row(id).iter().map(|value| value.widen() * factor));
-                }
+        for &id in ids {
+            let id = id as usize;
+            if self.transposed {
+                let value = |row: usize| values[row * stored_columns + id].widen() * factor(row);
+                rows.extend((0..stored_rows).map(value));
+            } else {
+                let row = &values[id * stored_columns..(id + 1) * stored_columns];
+                let factor = factor(id);
+                rows.extend(row.iter().map(|value| value.widen() * factor));
             }
         }
         Tensor::from_data(TensorData::new(rows, [ids.len(), width]), device)
