@@ -10,6 +10,7 @@ mod mmap;
 mod npy;
 pub(crate) mod npz;
 pub(crate) mod pt;
+mod rounded;
 pub(crate) mod safetensors;
 mod scales;
 #[cfg(feature = "gpt")]

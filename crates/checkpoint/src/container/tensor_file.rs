@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 
-use crate::container::WeightDtype;
 use crate::container::convert::{self, Order};
 use crate::container::dtype::Dtype;
 use crate::container::finite::first_not_finite;
@@ -249,20 +248,6 @@ impl TensorFile {
         CheckpointError::NotFinite { path: self.path.clone(), tensor: name.to_owned(), at }
     }
 
-    /// The error of the number `value`, which `dtype` cannot hold.
-    pub(crate) fn cannot_hold(
-        &self,
-        name: &str,
-        at: usize,
-        (value, dtype): (f32, WeightDtype),
-    ) -> CheckpointError {
-        if !value.is_finite() {
-            return self.not_finite(name, at);
-        }
-        let (path, tensor) = (self.path.clone(), name.to_owned());
-        CheckpointError::TooLarge { path, tensor, at, value, dtype }
-    }
-
     /// Reads the integers of the tensor `name`, of shape `[len]` and 32 or 64 bits each.
     ///
     /// # Errors
@@ -327,47 +312,6 @@ impl TensorFile {
             }
         }
         Ok(())
-    }
-
-    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Only the result and one chunk
-    /// are in memory, except for a transposed tensor.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read); also if a number does not fit `dtype`.
-    pub(crate) fn read_as(
-        &self,
-        name: &str,
-        expected: &[usize],
-        order: Order,
-        dtype: WeightDtype,
-    ) -> Result<TensorData, CheckpointError> {
-        if dtype == WeightDtype::F32 {
-            return self.read(name, expected, order);
-        }
-        let mut bytes = Vec::new();
-        if order == Order::AsStored {
-            let len = self.info_of_shape(name, expected)?.len();
-            bytes.reserve_exact(len * dtype.burn().size());
-            let (mut done, mut bad) = (0, None);
-            self.for_each_chunk(name, &mut |values| {
-                if let Err(at) = dtype.append(values, &mut bytes) {
-                    bad = bad.or(Some((done + at, values[at])));
-                }
-                done += values.len();
-            })?;
-            if let Some((at, value)) = bad {
-                return Err(self.cannot_hold(name, at, (value, dtype)));
-            }
-        } else {
-            let data = self.read(name, expected, order)?;
-            let values = data.as_slice::<f32>().expect("tensors are read as float32");
-            bytes.reserve_exact(size_of_val(values) / 2);
-            let appended = dtype.append(values, &mut bytes);
-            appended.map_err(|at| {
-                self.cannot_hold(name, in_file(at, expected, order), (values[at], dtype))
-            })?;
-        }
-        Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
     }
 }
 
@@ -448,30 +392,6 @@ impl TensorFile {
         Ok(data.iter::<f32>().next().expect("it has one number"))
     }
 
-    /// As [`read_as`](Self::read_as), with the numbers multiplied by `times` before they are rounded.
-    ///
-    /// # Errors
-    /// As [`read_as`](Self::read_as); also if a product does not fit `dtype`.
-    pub(crate) fn read_times(
-        &self,
-        name: &str,
-        expected: &[usize],
-        order: Order,
-        dtype: WeightDtype,
-        times: f32,
-    ) -> Result<TensorData, CheckpointError> {
-        if times == 1.0 {
-            return self.read_as(name, expected, order, dtype);
-        }
-        let data = self.read(name, expected, order)?;
-        let products: Vec<f32> = data.iter::<f32>().map(|value| value * times).collect();
-        let bytes = dtype.encode(&products);
-        let bytes = bytes.map_err(|at| {
-            self.cannot_hold(name, in_file(at, expected, order), (products[at], dtype))
-        })?;
-        Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
-    }
-
     /// The file that has the numbers of the tensor `name` one after the other, row-major, and the place
     /// of the first one in bytes; `None` if the file has them in another form.
     #[cfg(feature = "sae")]
@@ -489,14 +409,6 @@ impl TensorFile {
 fn without_wrappers(name: &str) -> String {
     let parts = name.split('.').filter(|part| !["_orig_mod", "module"].contains(part));
     parts.collect::<Vec<_>>().join(".")
-}
-
-/// Returns the index in the file of the number at `at` in memory.
-fn in_file(at: usize, expected: &[usize], order: Order) -> usize {
-    match (order, expected) {
-        (Order::Transposed, &[rows, columns]) => at % columns * rows + at / columns,
-        _ => at,
-    }
 }
 
 /// Bytes of a tensor converted at a time; a multiple of every element size.

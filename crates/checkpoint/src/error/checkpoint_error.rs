@@ -435,4 +435,19 @@ impl CheckpointError {
             _ => Self::Io { path, source },
         }
     }
+
+    /// The error of the number `value` at `at` of a tensor, which `dtype` cannot hold.
+    pub(crate) fn cannot_hold(
+        path: &Path,
+        tensor: &str,
+        at: usize,
+        (value, dtype): (f32, WeightDtype),
+    ) -> Self {
+        let (path, tensor) = (path.to_owned(), tensor.to_owned());
+        if value.is_finite() {
+            Self::TooLarge { path, tensor, at, value, dtype }
+        } else {
+            Self::NotFinite { path, tensor, at }
+        }
+    }
 }

@@ -157,13 +157,10 @@ impl Description {
         let values = data.as_slice::<f32>().expect("weights are read as float32");
         match dtype.first_not_finite(values) {
             None => Ok(data),
-            Some(at) => Err(CheckpointError::TooLarge {
-                path: self.source.path().to_owned(),
-                tensor: self.naming.stored(spec).name,
-                at,
-                value: values[at],
-                dtype,
-            }),
+            Some(at) => {
+                let (path, stored) = (self.source.path(), self.naming.stored(spec));
+                Err(CheckpointError::cannot_hold(path, &stored.name, at, (values[at], dtype)))
+            }
         }
     }
 

@@ -24,9 +24,9 @@ use crate::sae::site::Site;
 pub struct LoadedSae {
     /// The SAE.
     pub sae: Sae,
-    /// The activations that it reads and writes, by the names in its files.
+    /// The activations that it reads and writes: as stated, or else by the names in its files.
     pub hooks: SaeHooks,
-    /// The activations by the names in its files, if [`SaePath::at`] places it at others.
+    /// The activations by the names in its files, if it was placed at others.
     pub overruled: Option<SaeHooks>,
     /// The file it was loaded from.
     pub path: PathBuf,
@@ -88,8 +88,7 @@ impl LoadedSae {
     /// Places it at `hook`, whatever its files name.
     pub fn placed_at(self, hook: HookPoint) -> Self {
         let hooks = SaeHooks { hook: Some(hook.to_string()), ..self.hooks.clone() };
-        let named = self.overruled.unwrap_or(self.hooks);
-        let overruled = Some(named).filter(|named| named.contradicts(&hooks));
+        let overruled = self.overruled.unwrap_or(self.hooks).overruled_by(&hooks);
         Self { hooks, overruled, ..self }
     }
 

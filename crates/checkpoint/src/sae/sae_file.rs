@@ -105,8 +105,7 @@ impl SaeFile {
         post_norms: Option<bool>,
     ) -> Self {
         let hooks = SaeHooks::new(hook, hook_out);
-        let overruled = self.hooks.clone().named_as_ours(post_norms);
-        let overruled = Some(overruled).filter(|named| named.contradicts(&hooks));
+        let overruled = self.hooks.clone().named_as_ours(post_norms).overruled_by(&hooks);
         let sae = match self.embedding_scale {
             Some(scale) if hook == HookPoint::Embed => self.scaled_for_embedding(scale),
             _ => self,

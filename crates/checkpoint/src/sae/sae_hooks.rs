@@ -36,8 +36,13 @@ impl SaeHooks {
         Self { hook: self.hook.map(named), hook_out: self.hook_out.map(named) }
     }
 
-    /// Returns whether they name different hook points of our models, as what is read or as what is written.
-    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+    /// These hooks of its files, if an SAE is `placed` at others.
+    pub(crate) fn overruled_by(self, placed: &Self) -> Option<Self> {
+        self.contradicts(placed).then_some(self)
+    }
+
+    /// Returns whether both name a hook point of our models to read, or to write, and not the same one.
+    fn contradicts(&self, other: &Self) -> bool {
         let differ = |one: &Option<String>, other: &Option<String>| {
             let [Some(one), Some(other)] = [one, other] else { return false };
             let point = |name: &str| Site::of(name).point(None);

@@ -21,7 +21,8 @@ use crate::pass::token_positions::TokenPositions;
 use crate::steering::{Condition, Plan, PositionRange, Target};
 
 /// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
-/// in every prompt that contains it at the same position.
+/// in every prompt that contains it at the same position. Products with fewer rows are slower, and longer pieces are
+/// reused less often.
 const PIECE_TOKENS: usize = 128;
 
 /// An in-progress generation. Iterate to get one token at a time.

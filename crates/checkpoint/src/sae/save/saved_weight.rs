@@ -59,13 +59,9 @@ impl SavedWeight {
             let dtype = weight.dtype;
             let bad = weight
                 .with_values(|values| dtype.first_not_finite(values).map(|at| (at, values[at])));
-            let Some((at, value)) = bad else { continue };
-            let (path, tensor) = (path.to_owned(), weight.name.to_owned());
-            return Err(if value.is_finite() {
-                CheckpointError::TooLarge { path, tensor, at, value, dtype }
-            } else {
-                CheckpointError::NotFinite { path, tensor, at }
-            });
+            if let Some((at, value)) = bad {
+                return Err(CheckpointError::cannot_hold(path, weight.name, at, (value, dtype)));
+            }
         }
         Ok(())
     }
