@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::container::weight_dtype::WeightDtype;
+
 /// The element type of a tensor in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -45,6 +47,16 @@ impl Dtype {
     /// True for the types of floating-point numbers.
     pub(crate) fn is_float(self) -> bool {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16) || self.is_float8()
+    }
+
+    /// The type of weights in memory that has the same numbers in the same bytes, if there is one.
+    pub(crate) fn weight(self) -> Option<WeightDtype> {
+        match self {
+            Self::F32 => Some(WeightDtype::F32),
+            Self::F16 => Some(WeightDtype::F16),
+            Self::BF16 => Some(WeightDtype::BF16),
+            _ => None,
+        }
     }
 
     pub(super) fn from_safetensors(dtype: safetensors::Dtype) -> Self {

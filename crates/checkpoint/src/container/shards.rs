@@ -156,15 +156,6 @@ impl TensorSource {
         self.home(name)?.read_as(name, expected, order, dtype)
     }
 
-    /// As [`TensorFile::mapped`].
-    pub(crate) fn mapped(
-        &self,
-        name: &str,
-        shape: &[usize],
-    ) -> Result<Option<TensorData>, CheckpointError> {
-        self.home(name)?.mapped(name, shape)
-    }
-
     fn home(&self, name: &str) -> Result<&TensorFile, CheckpointError> {
         let home = self.homes.get(name).map(|&at| &self.files[at]);
         home.ok_or_else(|| CheckpointError::MissingTensor {

@@ -186,19 +186,13 @@ impl TensorFile {
                 convert::owned(file.bytes(name)?, info.dtype, expected).map_err(not_finite)
             }
             Contents::Mapped(MappedTensors { file, offsets, .. }) => {
-                let (from, to) = offsets[name];
-                match (info.dtype, file.view(from, to)) {
-                    (Dtype::F32, Some(view)) => {
-                        self.check_finite(name)?;
-                        Ok(TensorData::from_bytes(
-                            view,
-                            expected.to_vec(),
-                            burn::tensor::DType::F32,
-                        ))
-                    }
-                    _ => convert::borrowed(&file.bytes()[from..to], info.dtype, expected)
-                        .map_err(not_finite),
+                if info.dtype == Dtype::F32
+                    && let Some(mapped) = self.mapped(name, expected)?
+                {
+                    return Ok(mapped);
                 }
+                let (from, to) = offsets[name];
+                convert::borrowed(&file.bytes()[from..to], info.dtype, expected).map_err(not_finite)
             }
         }
     }
@@ -208,18 +202,14 @@ impl TensorFile {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    #[cfg(feature = "gpt")]
-    pub(crate) fn mapped(
+    pub(super) fn mapped(
         &self,
         name: &str,
         shape: &[usize],
     ) -> Result<Option<TensorData>, CheckpointError> {
         let info = self.info_of_shape(name, shape)?;
-        let dtype = match info.dtype {
-            Dtype::F32 => burn::tensor::DType::F32,
-            Dtype::BF16 => burn::tensor::DType::BF16,
-            Dtype::F16 => burn::tensor::DType::F16,
-            _ => return Ok(None),
+        let Some(dtype) = info.dtype.weight() else {
+            return Ok(None);
         };
         let Contents::Mapped(MappedTensors { file, offsets, .. }) = &self.contents else {
             return Ok(None);
@@ -229,7 +219,7 @@ impl TensorFile {
             return Ok(None);
         };
         self.check_finite(name)?;
-        Ok(Some(TensorData::from_bytes(view, shape.to_vec(), dtype)))
+        Ok(Some(TensorData::from_bytes(view, shape.to_vec(), dtype.burn())))
     }
 
     /// Checks that every number of the tensor `name` is finite.

@@ -6,7 +6,7 @@ use burn::tensor::TensorData;
 use nanoscope_kernels::HostMatrix;
 use nanoscope_transformer::{Era, GptConfig, ParamSpec};
 
-use crate::container::{Dtype, MatrixDtype, Order, TensorSource, WeightDtype};
+use crate::container::{MatrixDtype, Order, TensorSource, WeightDtype};
 use crate::error::CheckpointError;
 use crate::model::families::{Part, Stored};
 use crate::model::kind::ModelKind;
@@ -84,11 +84,8 @@ impl Description {
 
     /// The type of the matrix `spec` in its file, if that has 16 bits.
     fn stored_dtype(&self, spec: &ParamSpec) -> Option<MatrixDtype> {
-        match self.source.info(&self.naming.stored(spec).name)?.dtype {
-            Dtype::BF16 => Some(WeightDtype::BF16.into()),
-            Dtype::F16 => Some(WeightDtype::F16.into()),
-            _ => None,
-        }
+        let stored = self.source.info(&self.naming.stored(spec).name)?.dtype.weight();
+        stored.filter(|&dtype| dtype != WeightDtype::F32).map(MatrixDtype::from)
     }
 
     /// The matrix `spec` for computation in the host's memory: as its file has it if possible, otherwise
@@ -104,13 +101,6 @@ impl Description {
         let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
         // Rows of an embedding are looked up; a linear layer is multiplied along its rows.
         let is_useful = part == Part::Whole && plus == 0.0 && (transposed || spec.is_table());
-        if is_useful
-            && self.stored_dtype(spec).unwrap_or_default() == dtype
-            && let Some(data) = self.source.mapped(&name, &shape)?
-            && let Some(matrix) = HostMatrix::new(data, transposed)
-        {
-            return Ok(Some(matrix));
-        }
         if is_useful {
             let read_as = dtype.float().unwrap_or(WeightDtype::F32);
             let data = self.source.read_as(&name, &shape, Order::AsStored, read_as)?;

@@ -192,11 +192,8 @@ fn check_tied(
         return Ok(());
     };
     let values = |name: &str| {
-        let shape = [shape.vocab_size, shape.n_embd];
-        match source.mapped(name, &shape)? {
-            Some(mapped) => Ok(mapped),
-            None => source.read(name, &shape, Order::AsStored),
-        }
+        let in_file = source.info(name).and_then(|info| info.dtype.weight()).unwrap_or_default();
+        source.read_as(name, &[shape.vocab_size, shape.n_embd], Order::AsStored, in_file)
     };
     if values(&embedding)?.iter::<f32>().eq(values(&unembedding)?.iter::<f32>()) {
         return Ok(());

@@ -11,7 +11,7 @@ use nanoscope_sae::{
 use serde_json::Value;
 
 use crate::container::finite::first_not_finite;
-use crate::container::{Dtype, MatrixDtype, Order, TensorFile, WeightDtype};
+use crate::container::{MatrixDtype, Order, TensorFile, WeightDtype};
 use crate::error::{CheckpointError, SaeFileError};
 use crate::sae::activation_scale::ActivationScale;
 use crate::sae::metadata::Metadata;
@@ -220,11 +220,8 @@ impl SaeFile {
         let is_changed = self.postprocess != Postprocess::None || self.whitening.is_some();
         let of = |weight| match self.stored(weight) {
             StoredWeight::Tensor { name, times, .. } if *times == 1.0 => {
-                match self.file.info(name).ok()?.dtype {
-                    Dtype::BF16 => Some(WeightDtype::BF16),
-                    Dtype::F16 => Some(WeightDtype::F16),
-                    _ => None,
-                }
+                let stored = self.file.info(name).ok()?.dtype.weight();
+                stored.filter(|&dtype| dtype != WeightDtype::F32)
             }
             _ => None,
         };
@@ -295,9 +292,16 @@ impl SaeFile {
         let shape = weight.shape(&self.config);
         match self.stored(weight) {
             StoredWeight::Tensor { name, order, times } => {
-                let data = self.file.read_times(name, &shape, *order, dtype, *times)?;
                 // Without an explicit type it would become the default type of the device.
-                Ok(Tensor::from_data(data, (device, dtype.burn())))
+                let tensor = |data| Tensor::from_data(data, (device, dtype.burn()));
+                // The decoder's rows are read one by one; the other matrices are multiplied in either order.
+                let is_turned = *order == Order::Transposed && weight != Weight::WDec;
+                if is_turned && is_host(device) {
+                    let in_file = [shape[1], shape[0]];
+                    let read = self.file.read_times(name, &in_file, Order::AsStored, dtype, *times);
+                    return Ok(tensor(read?).transpose());
+                }
+                Ok(tensor(self.file.read_times(name, &shape, *order, dtype, *times)?))
             }
             other => unreachable!("a matrix is stored as a tensor, not as {other:?}"),
         }

@@ -1,6 +1,11 @@
 //! `nanoscope inspect`, `hooks` and `convert` on models.
 
+mod memory;
+
+use std::fs;
+
 use nanoscope_checkpoint::TensorFile;
+use serde_json::Value;
 
 use crate::{GREEDY, golden, nanoscope, scratch, stdout};
 
@@ -34,7 +39,7 @@ fn inspect_tells_whether_saes_fit_a_model() {
     let misfit = stdout(&["inspect", "models/demo", other]);
     assert!(misfit.contains("does not fit the model: its width"), "{misfit}");
     let json = stdout(&["inspect", "--json", "models/demo", "models/demo/saes/layer_2"]);
-    let fit: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    let fit: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
     assert_eq!(fit["hook"], "blocks.2.hook_resid_post");
     assert_eq!(fit["problems"], serde_json::json!([]));
 }
@@ -42,7 +47,7 @@ fn inspect_tells_whether_saes_fit_a_model() {
 #[test]
 fn a_converted_model_computes_the_same_bits() {
     let dir = scratch().join("converted");
-    let _ = std::fs::remove_dir_all(&dir);
+    let _ = fs::remove_dir_all(&dir);
     stdout(&["convert", &golden("head"), dir.to_str().unwrap(), "--to", "nanoscope"]);
 
     let run = |model: &str| stdout(&["run", "--json", "--model", model, "--tokens", "5,7,11"]);
@@ -83,7 +88,7 @@ fn a_model_that_transformers_wrote_is_a_model_like_any_other() {
     let single = golden("../hf/single");
     let sharded = golden("../hf/sharded");
     let converted = scratch().join("from_transformers");
-    let _ = std::fs::remove_dir_all(&converted);
+    let _ = fs::remove_dir_all(&converted);
     let generate = |model: &str| {
         let args = ["generate", "--model", model, "--prompt", "I am fine", "--json"];
         stdout(&[&args[..], &GREEDY].concat())
@@ -173,19 +178,19 @@ fn a_model_is_run_in_another_type() {
 fn a_folder_that_is_converted_again_has_nothing_of_the_model_before() {
     let dir = tempfile::tempdir().unwrap();
     let (out, bare) = (dir.path().join("out"), dir.path().join("bare"));
-    std::fs::create_dir(&bare).unwrap();
+    fs::create_dir(&bare).unwrap();
     for name in ["config.json", "model.safetensors"] {
-        std::fs::copy(format!("{COMPLETES}/{name}"), bare.join(name)).unwrap();
+        fs::copy(format!("{COMPLETES}/{name}"), bare.join(name)).unwrap();
     }
     let out = out.to_str().unwrap();
     stdout(&["convert", CHATS, out, "--to", "nanoscope"]);
-    std::fs::write(format!("{out}/notes.txt"), "mine").unwrap();
+    fs::write(format!("{out}/notes.txt"), "mine").unwrap();
 
     let converted =
         nanoscope(&["convert", bare.to_str().unwrap(), out, "--to", "nanoscope"]).success();
 
     assert!(converted.stderr.contains("no tokenizer"), "{}", converted.stderr);
-    let mut names: Vec<_> = std::fs::read_dir(out)
+    let mut names: Vec<_> = fs::read_dir(out)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
