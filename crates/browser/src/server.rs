@@ -35,8 +35,9 @@ macro_rules! exports {
         impl Server {
             /// Opens the model in `model` with the SAEs in `saes`, or with those beside it. `topics` is JSON.
             ///
-            /// `pause` is called after each token. If it returns a promise, the next token waits for it, so that the
-            /// worker can read its messages and send the tokens.
+            /// `pause` is called after each token, with true if more time than a token takes will pass before the
+            /// next call. If it returns a promise, the next token waits for it, so that the worker can read its
+            /// messages and send the tokens.
             ///
             /// # Errors
             /// [`OpenError`] if there is no model, a file is broken, an SAE does not fit the model, or the browser
@@ -91,8 +92,8 @@ impl Server {
         let served = crate::open::open(&device, model, saes, name, topics)?;
         let config = Config { limits: limits(), ..Config::default() };
         let (server, worker) = InProcess::new(served, config)?;
-        let wait = async move || {
-            let promise = pause.call0(&JsValue::NULL).ok();
+        let wait = async move |before_long: bool| {
+            let promise = pause.call1(&JsValue::NULL, &before_long.into()).ok();
             if let Some(promise) = promise.and_then(|promise| promise.dyn_into::<Promise>().ok()) {
                 // A promise that is broken is no reason to stop.
                 let _ = JsFuture::from(promise).await;

@@ -26,7 +26,7 @@ use crate::state::AppState;
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let served = ServedModel::new(Microscope::new(model()), "mine".to_owned());
 /// let (server, worker) = InProcess::new(served, Config::default())?;
-/// let writes = worker.run_with_pauses(async || tokio::task::yield_now().await);
+/// let writes = worker.run_with_pauses(async |_| tokio::task::yield_now().await);
 /// let asks = async {
 ///     let body = br#"{"prompt": "Once upon a time", "stream": true}"#.to_vec();
 ///     let mut answer = server.answer("POST", "/v1/completions", body).await;
@@ -93,8 +93,9 @@ impl Drop for InProcess {
 
 impl TextWorker {
     /// Generates the texts of all requests until the server is dropped, which ends them. After each step `pause`
-    /// is awaited, in which the thread does other work.
-    pub async fn run_with_pauses(self, pause: impl AsyncFn()) {
+    /// is awaited, in which the thread does other work. It is told whether a steered text is read again next, for
+    /// its fluency, which takes longer than a step.
+    pub async fn run_with_pauses(self, pause: impl AsyncFn(bool)) {
         self.0.run_with_pauses(pause).await;
     }
 }
@@ -156,7 +157,7 @@ mod tests {
     async fn with_server<T>(work: impl AsyncFnOnce(&InProcess) -> T) -> T {
         let (server, worker) = InProcess::new(served_model(), Config::default()).unwrap();
         tokio::select! {
-            () = worker.run_with_pauses(tokio::task::yield_now) => panic!("the worker ended"),
+            () = worker.run_with_pauses(async |_| tokio::task::yield_now().await) => panic!("the worker ended"),
             done = work(&server) => done,
         }
     }
@@ -218,7 +219,8 @@ mod tests {
             text_of(answer).await
         };
 
-        let ((), text) = tokio::join!(worker.run_with_pauses(tokio::task::yield_now), asks);
+        let ((), text) =
+            tokio::join!(worker.run_with_pauses(async |_| tokio::task::yield_now().await), asks);
 
         assert!(text.contains("shutting_down"), "{text}");
     }

@@ -39,8 +39,8 @@ channel.port1.onmessage = () => {
   looked = performance.now();
   waiting.shift()?.();
 };
-const pause = () => {
-  if (performance.now() - looked < LOOK) return undefined;
+const pause = (/** @type {boolean} */ beforeLong) => {
+  if (!beforeLong && performance.now() - looked < LOOK) return undefined;
   return new Promise((/** @type {(value: void) => void} */ resolve) => {
     waiting.push(resolve);
     channel.port2.postMessage(null);

@@ -8,9 +8,10 @@ use crate::stored::{BLOCK, Stored};
 const MAX_TILE: usize = 4;
 /// The number of columns that are multiplied with all tiles before the next ones.
 const COLUMNS_OF_TILES: usize = 128;
-/// The number of the matrix's rows that are read together, half a part from each other: with one after another, or
-/// neighbours together, the memory is read at two thirds of its speed or less.
-const TOGETHER: usize = 2;
+/// The number of the matrix's rows that are read together, as far from each other as possible: with one after
+/// another, or neighbours together, the memory is read at two thirds of its speed or less. The short vectors of
+/// WebAssembly need more of them, so that an addition does not wait for the one before.
+const TOGETHER: usize = if cfg!(target_arch = "wasm32") { 4 } else { 2 };
 
 /// A part of a product with a matrix by output: multiplies each of its rows with the inputs.
 pub(crate) struct ByOutput<'a, 'w, W> {
@@ -111,12 +112,13 @@ impl<W: Stored> ByOutput<'_, '_, W> {
         inputs: Option<&InputsByWord>,
     ) {
         // With more rows, computing takes longer than reading.
-        let half = if ROWS == 1 { columns.len() / TOGETHER } else { 0 };
+        let part = if ROWS == 1 { columns.len() / TOGETHER } else { 0 };
         let Range { start, end } = columns;
-        for at in start..start + half {
-            self.outputs::<S, ROWS, TOGETHER>(simd, first, [at, half + at], inputs);
+        for at in start..start + part {
+            let columns = std::array::from_fn(|nth| at + nth * part);
+            self.outputs::<S, ROWS, TOGETHER>(simd, first, columns, inputs);
         }
-        for at in start + TOGETHER * half..end {
+        for at in start + TOGETHER * part..end {
             self.outputs::<S, ROWS, 1>(simd, first, [at], inputs);
         }
     }

@@ -48,8 +48,9 @@ impl IdleWorker {
         Ok(())
     }
 
-    /// Runs the worker on this thread, which does other work while `pause` waits, after each step.
-    pub(crate) async fn run_with_pauses(self, pause: impl AsyncFn()) {
+    /// Runs the worker on this thread, which does other work while `pause` waits, after each step. `pause` is told
+    /// whether a text is read again next.
+    pub(crate) async fn run_with_pauses(self, pause: impl AsyncFn(bool)) {
         let Self { shared, served, life } = self;
         let _life = life;
         let _closing = CloseOnDrop(&shared);
@@ -145,7 +146,7 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::time::Duration;
 
     use nanoscope_runtime::{Plan, Sampling};
@@ -178,25 +179,26 @@ mod tests {
         let (scheduler, worker) = Scheduler::new(served, limits, Arc::new(Metrics::new()), ledger);
         let plan = Plan::new().intervene("blocks.1.hook_resid_post:5:add:1@all".parse().unwrap());
         let requests = vec![GenerationRequest { plan, ..short() }; 3];
-        let rounds = Cell::new(0);
+        let (rounds, tokens, rereads) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));
         let ends = async {
             let texts = scheduler.start(requests).await.unwrap().into_iter();
             let ends = texts.map(async |mut text| {
-                while let Some(event) = text.next().await {
-                    if let Event::End { nll, .. } = event {
-                        return (rounds.get(), nll);
+                loop {
+                    match text.next().await.expect("there is an end") {
+                        Event::End { nll, .. } => return (rounds.get(), nll),
+                        _ => tokens.set(tokens.get() + 1),
                     }
                 }
-                panic!("there is an end")
             });
             futures_util::future::join_all(ends).await
         };
-        let count = async || {
+        let count = async |rereads_next: bool| {
             rounds.set(rounds.get() + 1);
             // Until each text has been asked for its events.
             for _ in 0..8 {
                 tokio::task::yield_now().await;
             }
+            rereads.borrow_mut().extend(rereads_next.then(|| tokens.get()));
         };
 
         let ends = tokio::select! {
@@ -208,6 +210,8 @@ mod tests {
         let first = ends[0].0;
         let rounds: Vec<usize> = ends.into_iter().map(|(round, _)| round - first).collect();
         assert_eq!(rounds, [0, 1, 2]);
+        // Every token is there before the first text is read again.
+        assert_eq!(*rereads.borrow(), [tokens.get(); 3]);
     }
 
     #[tokio::test]

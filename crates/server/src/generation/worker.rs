@@ -162,15 +162,16 @@ impl<'s> Worker<'s> {
         self.end_all();
     }
 
-    /// As [`run`](Self::run), and waits for `pause` after each step, in which the thread does other work.
-    pub(crate) async fn run_with_pauses(mut self, pause: impl AsyncFn()) {
+    /// As [`run`](Self::run), and waits for `pause` after each step, in which the thread does other work. `pause` is
+    /// told whether a text is read again next, which takes longer than a step.
+    pub(crate) async fn run_with_pauses(mut self, pause: impl AsyncFn(bool)) {
         while let Some(arrivals) = self.shared.next_arrivals(self.is_idle()).await {
             {
                 #[cfg(target_arch = "wasm32")]
                 let _turn = crate::platform::turn().await;
                 self.round(arrivals);
             }
-            pause().await;
+            pause(!self.endings.is_empty()).await;
         }
         self.end_all();
     }
@@ -187,10 +188,11 @@ impl<'s> Worker<'s> {
         self.reap();
         self.admit();
         self.update_gauges();
+        // Before the step: what ended in the last one has been sent by now.
+        self.reread_one();
         if !self.rows.is_empty() {
             self.step();
         }
-        self.reread_one();
         // Again, because the worker may wait now.
         self.update_gauges();
     }
