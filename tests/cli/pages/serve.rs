@@ -297,3 +297,43 @@ fn the_page_is_opened_once_the_server_listens_and_a_failure_is_a_note() {
     signal("TERM", child.id());
     assert!(child.wait().unwrap().success());
 }
+
+/// The soft limit of open files of a process.
+#[cfg(target_os = "linux")]
+fn open_files(process: u32) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_limit_of_open_files_is_raised_as_far_as_it_can_be() {
+    let under = |limit: &str, args: &[&str]| {
+        let program = nanoscope(&["serve", "--port", "0"]).args(args).into_command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]);
+        shell.arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        start(shell)
+    };
+
+    let (mut child, _) = under("ulimit -Sn 128", &[]);
+    assert!(open_files(child.id()) > 1000, "{}", open_files(child.id()));
+    signal("TERM", child.id());
+    child.wait().unwrap();
+
+    // The hard limit cannot be raised, so there are fewer connections, and the log says so.
+    let (mut child, _) = under("ulimit -n 200", &["--log", "warn"]);
+    assert_eq!(open_files(child.id()), 200);
+    signal("TERM", child.id());
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("fewer connections") && log.contains("136"), "{log}");
+    child.wait().unwrap();
+}

@@ -140,11 +140,11 @@ test("the other SAEs can be asked for again after a failure", { skip }, async ()
 });
 
 /**
- * Asserts that a text of `max_tokens` has the tokens and, up to rounding, the features of the native program: those at
- * `hook`, or at all four hook points.
+ * Asserts that a text of `max_tokens`, steered or not, has the tokens and, up to rounding, the features of the native
+ * program: those at `hook`, or at all four hook points.
  */
-async function sameAsNative(page, max_tokens, sampling, hook) {
-  const nanoscope = { track: [hook ?? "all"], top: 8, prompt: true };
+async function sameAsNative(page, max_tokens, sampling, { hook, steer = [] } = {}) {
+  const nanoscope = { track: [hook ?? "all"], top: 8, prompt: true, steer };
   const body = { prompt: PROMPT, stream: true, max_tokens, logprobs: 3, ...sampling, nanoscope };
 
   const [here, there] = [await chunks(page, "/v1/completions", body), await native("/v1/completions", body)];
@@ -174,6 +174,13 @@ async function sameAsNative(page, max_tokens, sampling, hook) {
     for (const [nth, token] of (extra?.prompt ?? []).entries()) sameFeatures(token.features, theirs[at].extra.prompt[nth].features, `prompt ${nth}`);
   }
   assert.ok(compared > max_tokens * (hook ? 1 : 4) * 6, `${compared} features were compared`);
+  const [end, theirEnd] = [ours, theirs].map((all) => all.findLast(({ extra }) => extra?.fluency).extra);
+  close(end.fluency.nll, theirEnd.fluency.nll, "the fluency");
+  assert.equal(end.applied.length, steer.length);
+  for (const [nth, { positions, changed }] of end.applied.entries()) {
+    assert.ok(changed > 0, JSON.stringify(end.applied));
+    assert.deepEqual({ positions, changed }, { positions: theirEnd.applied[nth].positions, changed: theirEnd.applied[nth].changed });
+  }
 }
 
 for (const [kind, sampling] of [["greedy", { temperature: 0 }], ["sampled", { temperature: 0.8, top_k: 50, seed: 11 }]]) {
@@ -181,6 +188,7 @@ for (const [kind, sampling] of [["greedy", { temperature: 0 }], ["sampled", { te
     const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "4" }));
     await loadRest(page);
     await sameAsNative(page, 96, sampling);
+    await sameAsNative(page, 48, sampling, { steer: ["blocks.3.hook_resid_post:1909:add:30%"] });
     assert.deepEqual(wrong, []);
     await context.close();
   });
@@ -345,7 +353,7 @@ test("a folder of an SAE, a model of another family and nonsense can be dropped;
   await page.locator(".pane .t:not(.p) >> nth=0").click();
   await page.waitForSelector("#view .layer .features .label");
   assert.deepEqual(await page.locator("#view .layer").evaluateAll((layers) => layers.map((layer) => layer.getAttribute("aria-label"))), ["layer 1"]);
-  await sameAsNative(page, 24, { temperature: 0 }, "blocks.1.hook_resid_post");
+  await sameAsNative(page, 24, { temperature: 0 }, { hook: "blocks.1.hook_resid_post" });
 
   await Promise.all([reloaded(), drop(page, join(root, "models/stories260K"), "stories260K")]);
   assert.match(await title(page), /^stories260K · 5 layers · 2 SAEs ·/);
@@ -408,6 +416,24 @@ test("a text stops when it is asked to, and the next one is whole", { skip }, as
   assert.ok(next.tokens >= 15 && next.error === null, JSON.stringify(next));
 
   assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("while files are on their way the page shows how much has arrived", { skip }, async () => {
+  const manifest = JSON.parse(readFileSync(join(harness.folder, "site/site.json"), "utf8"));
+  const { file } = manifest.saes[0].files.find(({ path }) => path.endsWith("labels.json"));
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  const before = (page) => page.context().route(`**/${file}`, (route) => held.then(() => route.continue()));
+  const { page, context } = await open("", { before, done: false });
+
+  await page.waitForFunction(() => document.querySelector("#loading progress")?.value > 0.5);
+  assert.ok((await page.evaluate(() => document.querySelector("#loading progress").value)) < 1);
+  assert.match(await page.textContent("#loading-how"), /^1\d\.\d of 1\d\.\d MB\./);
+  release();
+  await title(page);
+  assert.equal(await page.locator("#loading").count(), 0);
+
   await context.close();
 });
 

@@ -188,6 +188,22 @@ async fn requests_that_wait_for_a_pass_are_503_when_the_server_shuts_down() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_tokenized_while_a_pass_runs_and_another_waits() {
+    let server = TestServer::new().await;
+    let text = "the dog and the cat ".repeat(150);
+    let batch = json!({"model": "lab", "prompts": vec![text; 64], "sourceSet": "resid_post",
+        "selectedSources": [], "sortByTokenIndexes": [], "ignoreBos": false, "numResults": 1});
+    let _running = server.begin("/v1/activation/all-batch", &batch).await;
+    let _waiting = server.begin("/v1/activation/all-batch", &batch).await;
+    server.until("nanoscope_held{resource=\"passes\"}", 2.0).await;
+
+    let answer = server.post("/v1/tokenize", &json!({"model": "lab", "text": "the dog"})).await;
+
+    assert_eq!(answer.status, 200, "{}", answer.error());
+    assert_eq!(server.metric("nanoscope_held{resource=\"passes\"}").await, 2.0, "a pass has ended");
+}
+
 /// The client and the server share one thread, so a stream stops while anything else runs on it.
 #[tokio::test]
 async fn a_stream_goes_on_while_a_large_body_is_parsed() {
