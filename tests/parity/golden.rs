@@ -300,3 +300,17 @@ pub(crate) fn assert_same(what: impl Display, found: &[f32], expected: &[f32]) {
     let error = largest_error(found, expected);
     assert!(bits(found) == bits(expected), "{what}: not the same bits, largest error {error:.2e}");
 }
+
+/// Rounds each row of a matrix, or each column, to multiples of a 127th of its largest number.
+pub(crate) fn in_8_bits(values: &[f32], columns: usize, by_row: bool) -> Vec<f32> {
+    let group = |at: usize| if by_row { at / columns } else { at % columns };
+    let mut largest = vec![0.0_f32; columns.max(values.len() / columns)];
+    for (at, value) in values.iter().enumerate() {
+        largest[group(at)] = largest[group(at)].max(value.abs());
+    }
+    let rounded = |(at, value): (usize, &f32)| match largest[group(at)] / 127.0 {
+        0.0 => 0.0,
+        factor => (value / factor).round_ties_even() * factor,
+    };
+    values.iter().enumerate().map(rounded).collect()
+}

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use burn::tensor::Tensor;
-use nanoscope_checkpoint::load_sae;
+use std::path::PathBuf;
+
+use burn::tensor::{DType, Tensor, TensorData};
+use nanoscope_checkpoint::{MatrixDtype, WeightDtype, load_sae, load_sae_as};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
-use nanoscope_sae::Sae;
+use nanoscope_sae::{GateWeights, Sae, SaeWeights};
 use nanoscope_transformer::Logits;
 
 use crate::golden::{self, Arrays, Golden, assert_close, values};
@@ -19,6 +21,7 @@ const SAES: usize = 9;
 struct Case {
     name: String,
     key: String,
+    path: PathBuf,
     sae: Sae,
     x: Tensor<2>, // [batch * seq, d_in]
 }
@@ -35,7 +38,8 @@ fn cases(golden: Golden) -> Vec<Case> {
             let text = |key: &str| entry[key].as_str().unwrap();
             let key = text("key");
             let point: HookPoint = text("hook_point").parse().unwrap();
-            let loaded = load_sae(&golden.dir().join(text("checkpoint")), &device).unwrap();
+            let path = golden.dir().join(text("checkpoint"));
+            let loaded = load_sae(&path, &device).unwrap();
             assert_eq!(loaded.hook().unwrap(), point, "{golden}, {key}");
 
             let mut recorder = ActivationRecorder::new([point]);
@@ -46,6 +50,7 @@ fn cases(golden: Golden) -> Vec<Case> {
             Case {
                 name: format!("{golden}, {key}"),
                 key: key.to_owned(),
+                path,
                 sae: loaded.sae,
                 x: x.reshape([batch * seq, d_in]),
             }
@@ -70,7 +75,7 @@ fn active(row: &[f32]) -> BTreeSet<usize> {
 #[test]
 fn features_are_those_of_the_reference_dense_and_sparse() {
     each(|case, expected| {
-        let Case { name, key, sae, x } = case;
+        let Case { name, key, sae, x, .. } = case;
         let wanted = expected.floats(&format!("{key}/features"));
 
         let dense = values(sae.encode(x.clone()).unwrap());
@@ -90,7 +95,7 @@ fn features_are_those_of_the_reference_dense_and_sparse() {
 #[test]
 fn reconstructions_are_those_of_the_reference_dense_and_sparse() {
     each(|case, expected| {
-        let Case { name, key, sae, x } = case;
+        let Case { name, key, sae, x, .. } = case;
         let wanted = expected.floats(&format!("{key}/reconstruction"));
 
         let dense = values(sae.decode(sae.encode(x.clone()).unwrap(), x.clone()));
@@ -111,7 +116,7 @@ fn reconstructions_are_those_of_the_reference_dense_and_sparse() {
 #[test]
 fn the_strongest_features_are_ranked_as_in_the_reference() {
     each(|case, expected| {
-        let Case { name, key, sae, x } = case;
+        let Case { name, key, sae, x, .. } = case;
         let indices = expected.ints(&format!("{key}/top5_idx"));
         let wanted = expected.floats(&format!("{key}/top5_val"));
 
@@ -139,4 +144,67 @@ fn the_strongest_features_are_ranked_as_in_the_reference() {
             );
         }
     });
+}
+
+/// The SAE with its matrices rounded to `dtype`, each feature by its own largest number in 8 bits.
+fn rounded(sae: &Sae, dtype: MatrixDtype) -> Sae {
+    let device = sae.device();
+    let round = |matrix: Tensor<2>, by_row: bool| {
+        let shape = matrix.dims();
+        let as_data = |values: Vec<f32>| TensorData::new(values, shape);
+        let data = match dtype {
+            MatrixDtype::Int8 => as_data(golden::in_8_bits(&values(matrix), shape[1], by_row)),
+            MatrixDtype::Float(WeightDtype::BF16) => {
+                as_data(values(matrix)).convert_dtype(DType::BF16)
+            }
+            MatrixDtype::Float(WeightDtype::F16) => {
+                as_data(values(matrix)).convert_dtype(DType::F16)
+            }
+            MatrixDtype::Float(_) => as_data(values(matrix)),
+        };
+        Tensor::<2>::from_data(data.convert::<f32>(), &device)
+    };
+    let weights = sae.weights();
+    assert!(weights.w_skip.is_none());
+    let weights = SaeWeights {
+        w_enc: round(weights.w_enc, false),
+        w_dec: round(weights.w_dec, true),
+        gate: weights
+            .gate
+            .map(|gate| GateWeights { w_gate: round(gate.w_gate, false), b_gate: gate.b_gate }),
+        ..weights
+    };
+    Sae::new(sae.config().clone(), weights).unwrap()
+}
+
+#[test]
+fn an_sae_in_another_type_computes_with_its_rounded_matrices() {
+    let device = nanoscope_testing::test_device();
+    for case in golden::WITH_SAES.into_iter().flat_map(cases) {
+        let Case { name, path, sae, x, .. } = case;
+        for (dtype, of) in [
+            (WeightDtype::F32.into(), DType::F32),
+            (WeightDtype::BF16.into(), DType::BF16),
+            (WeightDtype::F16.into(), DType::F16),
+            (MatrixDtype::Int8, DType::I8),
+        ] {
+            let is_supported =
+                if of == DType::I8 { !golden::on_gpu() } else { device.supports_dtype(of) };
+            if !is_supported {
+                continue;
+            }
+            let expected = rounded(&sae, dtype);
+
+            let found = load_sae_as(&path, &device, dtype).unwrap().sae;
+
+            assert_eq!(found.dtype(), of, "{name}");
+            let [found, expected] = [found, expected].map(|sae| {
+                let features = sae.encode_sparse(x.clone()).unwrap();
+                let decoded = values(sae.decode_sparse(&features, x.clone()));
+                (features.to_dense(), decoded)
+            });
+            assert_close(format!("{name}, {dtype}"), &found.0, &expected.0, FEATURES_ATOL);
+            assert_close(format!("{name}, {dtype}"), &found.1, &expected.1, FEATURES_ATOL);
+        }
+    }
 }
