@@ -110,7 +110,7 @@ async fn load(server: &Server, time: Duration) {
 async fn burst(server: &Server) {
     Tokens::start(server, &request(true, 0, 50)).await.count().await;
     let before = server.memory();
-    let mut after = Vec::new();
+    let (mut during, mut after) = (Vec::new(), Vec::new());
     for round in 0..2 {
         let streams = (0..CLIENTS as u64).map(|client| async move {
             let address = format!("198.51.100.{client}");
@@ -118,12 +118,15 @@ async fn burst(server: &Server) {
             Tokens::start_as(server, &address, &body).await.count().await
         });
         futures_util::future::join_all(streams).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        during.push(server.memory());
+        // Freed memory is kept for ten seconds.
+        tokio::time::sleep(Duration::from_secs(12)).await;
         after.push(server.memory());
     }
     println!(
-        "memory: {before:.0} MB, {:.0} MB after {CLIENTS} streams of up to 1,500 tokens, {:.0} MB after as many more",
-        after[0], after[1]
+        "memory: {before:.0} MB; at the end of {CLIENTS} streams of up to 1,500 tokens {:.0} MB and twelve seconds \
+         later {:.0} MB; of as many more {:.0} and {:.0} MB",
+        during[0], after[0], during[1], after[1]
     );
 }
 
@@ -255,7 +258,7 @@ async fn cancelled(server: &Server) {
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    let mut after = Vec::new();
+    let (mut during, mut after) = (Vec::new(), Vec::new());
     for round in 0..2 {
         for batch in 0..(1000 / 50) {
             let of_batch: Vec<u64> = (0..50).map(|_| random(60)).collect();

@@ -1,25 +1,22 @@
 use crate::recipe::{Method, Recipe};
 
-/// The default learning rate of methods with a fixed number of features per token is this divided by
-/// √(steps × features), measured in `docs/training.md`. Gao et al. 2024 (arXiv:2406.04093) found
-/// the same dependence on the features.
-const ONE_STEP_OF_ONE_FEATURE: f64 = 4.5;
-/// The largest of these defaults, about that of the shortest run that was measured.
+/// The largest default learning rate, about that of the shortest run that was measured.
 const MAX_DEFAULT: f64 = 0.02;
-/// The default learning rate of the other methods, which is SAELens's.
-const OTHER_METHODS: f64 = 3e-4;
 
 impl Recipe {
     /// The learning rate between warm-up and decay: [`Optimizer::lr`](crate::Optimizer::lr), or its default. That is
-    /// 4.5 / √(steps × features), at most 0.02, for top-k, batch-top-k and matryoshka
-    /// SAEs, and 3e-4 for the others.
+    /// `c / √(steps × features)`, at most 0.02, where `c` is 4.5 for top-k, batch-top-k and matryoshka SAEs, 3 for
+    /// JumpReLU and ReLU, and 1.5 for gated ones: measured in `docs/training.md`. Gao et al. 2024
+    /// (arXiv:2406.04093) found the same dependence on the features.
     pub fn peak_learning_rate(&self) -> f64 {
-        self.optimizer.lr.unwrap_or_else(|| match self.method {
-            Method::TopK { .. } | Method::BatchTopK { .. } | Method::Matryoshka { .. } => {
-                let steps_and_features = self.steps as f64 * self.d_sae as f64;
-                (ONE_STEP_OF_ONE_FEATURE / steps_and_features.sqrt()).min(MAX_DEFAULT)
-            }
-            Method::JumpRelu { .. } | Method::Relu { .. } | Method::Gated { .. } => OTHER_METHODS,
+        self.optimizer.lr.unwrap_or_else(|| {
+            let of_one_step_and_feature = match self.method {
+                Method::TopK { .. } | Method::BatchTopK { .. } | Method::Matryoshka { .. } => 4.5,
+                Method::JumpRelu { .. } | Method::Relu { .. } => 3.0,
+                Method::Gated { .. } => 1.5,
+            };
+            let steps_and_features = self.steps as f64 * self.d_sae as f64;
+            (of_one_step_and_feature / steps_and_features.sqrt()).min(MAX_DEFAULT)
         })
     }
 
@@ -69,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_learning_rate_of_top_k_falls_with_the_root_of_steps_and_features() {
+    fn the_default_learning_rate_falls_with_the_root_of_steps_and_features() {
         let top_k =
             |d_sae, steps| Recipe::new(d_sae, Method::TopK { k: 2, aux_k: AuxK::default() }, steps);
 
@@ -78,8 +75,12 @@ mod tests {
         {
             assert_eq!(top_k(d_sae, steps).peak_learning_rate(), expected);
         }
-        let relu = Recipe { optimizer: Optimizer::default(), ..recipe() };
-        assert_eq!(relu.peak_learning_rate(), 3e-4);
+        for (method, expected) in [
+            (Method::Relu { l1: 1.0, warmup_steps: None }, 0.002),
+            (Method::Gated { l1: 1.0, warmup_steps: None }, 0.001),
+        ] {
+            assert_eq!(Recipe::new(2500, method, 900).peak_learning_rate(), expected);
+        }
         assert_eq!(recipe().peak_learning_rate(), 1.0);
     }
 

@@ -124,8 +124,8 @@ pub(crate) struct TrainArgs {
     /// The number of activations per step [default: 4096]
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<u32>,
-    /// The learning rate [default: for top-k, batch-top-k and matryoshka 4.5 / sqrt(steps · features),
-    /// at most 0.02; otherwise 3e-4]
+    /// The learning rate [default: c / sqrt(steps · features), at most 0.02, with c 4.5 for top-k, batch-top-k
+    /// and matryoshka, 3 for jump-relu and relu, 1.5 for gated]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub(crate) lr: Option<f64>,
     /// The random seed; the same seed gives the same SAEs [default: 0]

@@ -131,9 +131,9 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "recipe.optimizer.lr",
-        "Learning rate of Adam between warm-up and decay. Default: for top-k, batch-top-k and\n\
-         matryoshka 4.5 / sqrt(steps · features), at most 0.02 (docs/training.md);\n\
-         otherwise 3e-4, as in SAELens.",
+        "Learning rate of Adam between warm-up and decay. Default: c / sqrt(steps · features),\n\
+         at most 0.02, with c 4.5 for top-k, batch-top-k and matryoshka, 3 for jump-relu and\n\
+         relu, 1.5 for gated (docs/training.md).",
     ),
     key(
         "recipe.optimizer.beta1",
