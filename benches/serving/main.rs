@@ -258,7 +258,7 @@ async fn cancelled(server: &Server) {
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    let (mut during, mut after) = (Vec::new(), Vec::new());
+    let mut after = Vec::new();
     for round in 0..2 {
         for batch in 0..(1000 / 50) {
             let of_batch: Vec<u64> = (0..50).map(|_| random(60)).collect();
