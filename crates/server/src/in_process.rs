@@ -153,11 +153,16 @@ mod tests {
         String::from_utf8(text).unwrap()
     }
 
+    /// Lets other work on the thread go on.
+    async fn pause(_: bool) {
+        tokio::task::yield_now().await;
+    }
+
     /// Runs `work` with a server on one thread.
     async fn with_server<T>(work: impl AsyncFnOnce(&InProcess) -> T) -> T {
         let (server, worker) = InProcess::new(served_model(), Config::default()).unwrap();
         tokio::select! {
-            () = worker.run_with_pauses(async |_| tokio::task::yield_now().await) => panic!("the worker ended"),
+            () = worker.run_with_pauses(pause) => panic!("the worker ended"),
             done = work(&server) => done,
         }
     }
@@ -219,8 +224,7 @@ mod tests {
             text_of(answer).await
         };
 
-        let ((), text) =
-            tokio::join!(worker.run_with_pauses(async |_| tokio::task::yield_now().await), asks);
+        let ((), text) = tokio::join!(worker.run_with_pauses(pause), asks);
 
         assert!(text.contains("shutting_down"), "{text}");
     }
