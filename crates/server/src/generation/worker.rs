@@ -158,12 +158,15 @@ impl<'s> Worker<'s> {
     pub(crate) fn run(mut self) {
         while let Some(arrivals) = self.shared.arrivals(self.is_idle()) {
             self.round(arrivals);
+            self.reread_one();
+            // The worker may wait now.
+            self.update_gauges();
         }
         self.end_all();
     }
 
     /// As [`run`](Self::run), and waits for `pause` after each step, in which the thread does other work. `pause` is
-    /// told whether a text is read again next, which takes longer than a step.
+    /// told whether a text is read again next, which takes longer than a step: its tokens can be sent before.
     pub(crate) async fn run_with_pauses(mut self, pause: impl AsyncFn(bool)) {
         while let Some(arrivals) = self.shared.next_arrivals(self.is_idle()).await {
             {
@@ -172,6 +175,10 @@ impl<'s> Worker<'s> {
                 self.round(arrivals);
             }
             pause(!self.endings.is_empty()).await;
+            #[cfg(target_arch = "wasm32")]
+            let _turn = crate::platform::turn().await;
+            self.reread_one();
+            self.update_gauges();
         }
         self.end_all();
     }
@@ -188,13 +195,9 @@ impl<'s> Worker<'s> {
         self.reap();
         self.admit();
         self.update_gauges();
-        // Before the step: what ended in the last one has been sent by now.
-        self.reread_one();
         if !self.rows.is_empty() {
             self.step();
         }
-        // Again, because the worker may wait now.
-        self.update_gauges();
     }
 
     fn end_all(&mut self) {
