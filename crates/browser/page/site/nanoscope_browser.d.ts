@@ -12,7 +12,7 @@ export class Files {
 export class Server {
   private constructor();
   free(): void;
-  static open(model: Files, saes: Files | undefined, name: string, topics: string | undefined, pause: () => Promise<void> | undefined): Promise<Server>;
+  static open(model: Files, saes: Files | undefined, name: string, topics: string | undefined, pause: (beforeLong: boolean) => Promise<void> | undefined): Promise<Server>;
   answer(method: string, path: string, body: Uint8Array): Promise<Answer>;
 }
 
