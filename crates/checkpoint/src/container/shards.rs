@@ -3,14 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::TensorData;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::container::convert::Order;
 use crate::container::mapped_tensors::TensorInfo;
 use crate::container::tensor_file::TensorFile;
-use crate::container::weight_dtype::WeightDtype;
 use crate::error::CheckpointError;
 use crate::files;
 use crate::read::json;
@@ -126,37 +123,11 @@ impl TensorSource {
         self.files[*self.homes.get(name)?].info(name).ok()
     }
 
-    /// As [`TensorFile::info_of_shape`].
-    pub(crate) fn info_of_shape(
-        &self,
-        name: &str,
-        expected: &[usize],
-    ) -> Result<&TensorInfo, CheckpointError> {
-        self.home(name)?.info_of_shape(name, expected)
-    }
-
-    /// As [`TensorFile::read`].
-    pub(crate) fn read(
-        &self,
-        name: &str,
-        expected: &[usize],
-        order: Order,
-    ) -> Result<TensorData, CheckpointError> {
-        self.home(name)?.read(name, expected, order)
-    }
-
-    /// As [`TensorFile::read_as`].
-    pub(crate) fn read_as(
-        &self,
-        name: &str,
-        expected: &[usize],
-        order: Order,
-        dtype: WeightDtype,
-    ) -> Result<TensorData, CheckpointError> {
-        self.home(name)?.read_as(name, expected, order, dtype)
-    }
-
-    fn home(&self, name: &str) -> Result<&TensorFile, CheckpointError> {
+    /// The file that has the tensor `name`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::MissingTensor`].
+    pub(crate) fn file_of(&self, name: &str) -> Result<&TensorFile, CheckpointError> {
         let home = self.homes.get(name).map(|&at| &self.files[at]);
         home.ok_or_else(|| CheckpointError::MissingTensor {
             path: self.path.clone(),

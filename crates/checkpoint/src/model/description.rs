@@ -32,7 +32,8 @@ impl Description {
         let mut expected = BTreeSet::new();
         for spec in self.config.params() {
             let stored = self.naming.stored(&spec);
-            let found = self.source.info_of_shape(&stored.name, &stored.shape)?.dtype;
+            let found = self.source.file_of(&stored.name)?;
+            let found = found.info_of_shape(&stored.name, &stored.shape)?.dtype;
             if matches!(self.naming, WeightNaming::Family(_)) && !found.is_float() {
                 let (path, tensor) = (self.source.path().to_owned(), stored.name);
                 return Err(CheckpointError::NotFloats { path, tensor, found });
@@ -62,11 +63,12 @@ impl Description {
     /// - output: `spec.shape`
     pub(crate) fn read(&self, spec: &ParamSpec) -> Result<TensorData, CheckpointError> {
         let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
+        let file = self.source.file_of(&name)?;
         if part == Part::Whole && plus == 0.0 {
             let order = if transposed { Order::Transposed } else { Order::AsStored };
-            return self.source.read(&name, &spec.shape, order);
+            return file.read(&name, &spec.shape, order);
         }
-        let taken = part.take(self.source.read(&name, &shape, Order::AsStored)?);
+        let taken = part.take(file.read(&name, &shape, Order::AsStored)?);
         let [rows, columns] = match taken.shape().as_slice() {
             &[rows, columns] if transposed => [rows, columns],
             _ => [taken.num_elements(), 1],
@@ -79,13 +81,8 @@ impl Description {
     /// The type that the matrix `spec` is held in: the one that is `asked` for, otherwise its file's 16-bit type,
     /// otherwise float32.
     pub(crate) fn dtype(&self, spec: &ParamSpec, asked: Option<MatrixDtype>) -> MatrixDtype {
-        asked.or_else(|| self.stored_dtype(spec)).unwrap_or_default()
-    }
-
-    /// The type of the matrix `spec` in its file, if that has 16 bits.
-    fn stored_dtype(&self, spec: &ParamSpec) -> Option<MatrixDtype> {
-        let stored = self.source.info(&self.naming.stored(spec).name)?.dtype.weight();
-        stored.filter(|&dtype| dtype != WeightDtype::F32).map(MatrixDtype::from)
+        let stored = || self.source.info(&self.naming.stored(spec).name)?.dtype.weight();
+        asked.or_else(|| stored().map(MatrixDtype::from)).unwrap_or_default()
     }
 
     /// The matrix `spec` for computation in the host's memory: as its file has it if possible, otherwise
@@ -103,7 +100,8 @@ impl Description {
         let is_useful = part == Part::Whole && plus == 0.0 && (transposed || spec.is_table());
         if is_useful {
             let read_as = dtype.float().unwrap_or(WeightDtype::F32);
-            let data = self.source.read_as(&name, &shape, Order::AsStored, read_as)?;
+            let file = self.source.file_of(&name)?;
+            let data = file.read_as(&name, &shape, Order::AsStored, read_as)?;
             let &[rows, columns] = shape.as_slice() else { return Ok(None) };
             return Ok(match dtype {
                 MatrixDtype::Float(_) => HostMatrix::new(data, transposed),

@@ -192,8 +192,9 @@ fn check_tied(
         return Ok(());
     };
     let values = |name: &str| {
-        let in_file = source.info(name).and_then(|info| info.dtype.weight()).unwrap_or_default();
-        source.read_as(name, &[shape.vocab_size, shape.n_embd], Order::AsStored, in_file)
+        let file = source.file_of(name)?;
+        let in_file = file.info(name)?.dtype.weight().unwrap_or_default();
+        file.read_as(name, &[shape.vocab_size, shape.n_embd], Order::AsStored, in_file)
     };
     if values(&embedding)?.iter::<f32>().eq(values(&unembedding)?.iter::<f32>()) {
         return Ok(());

@@ -220,8 +220,7 @@ impl SaeFile {
         let is_changed = self.postprocess != Postprocess::None || self.whitening.is_some();
         let of = |weight| match self.stored(weight) {
             StoredWeight::Tensor { name, times, .. } if *times == 1.0 => {
-                let stored = self.file.info(name).ok()?.dtype.weight();
-                stored.filter(|&dtype| dtype != WeightDtype::F32)
+                self.file.info(name).ok()?.dtype.weight()
             }
             _ => None,
         };
