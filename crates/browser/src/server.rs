@@ -35,9 +35,8 @@ macro_rules! exports {
         impl Server {
             /// Opens the model in `model` with the SAEs in `saes`, or with those beside it. `topics` is JSON.
             ///
-            /// `pause` is called after each token, with true if more time than a token takes will pass before the
-            /// next call. If it returns a promise, the next token waits for it, so that the worker can read its
-            /// messages and send the tokens.
+            /// `pause` is called after each token, with true before work that takes longer than a token. If it returns
+            /// a promise, the next token waits for it, so that the worker can read its messages and send the tokens.
             ///
             /// # Errors
             /// [`OpenError`] if there is no model, a file is broken, an SAE does not fit the model, or the browser

@@ -174,10 +174,13 @@ impl<'s> Worker<'s> {
                 let _turn = crate::platform::turn().await;
                 self.round(arrivals);
             }
-            pause(!self.endings.is_empty()).await;
-            #[cfg(target_arch = "wasm32")]
-            let _turn = crate::platform::turn().await;
-            self.reread_one();
+            let rereads = !self.endings.is_empty();
+            pause(rereads).await;
+            if rereads {
+                #[cfg(target_arch = "wasm32")]
+                let _turn = crate::platform::turn().await;
+                self.reread_one();
+            }
             self.update_gauges();
         }
         self.end_all();

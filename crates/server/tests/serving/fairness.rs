@@ -13,6 +13,7 @@ use crate::test_server::{CONTEXT, TestServer};
 const ROWS: &str = "nanoscope_running_rows";
 const WAITING: &str = "nanoscope_queue_length";
 const UNREAD: &str = "nanoscope_held{resource=\"unread_bytes\"}";
+const PASSES: &str = "nanoscope_held{resource=\"passes\"}";
 const SLOW: &str = "192.0.2.1";
 const OTHER: &str = "192.0.2.2";
 
@@ -42,6 +43,17 @@ async fn begin(server: &TestServer, body: &Value) -> TcpStream {
     let mut stream = socket.connect(server.address).await.unwrap();
     stream.write_all(&post(SLOW, "/v1/completions", body)).await.unwrap();
     stream
+}
+
+/// Sends two requests that take seconds, of which one runs and one waits, without reading their answers.
+async fn two_passes(server: &TestServer) -> [TcpStream; 2] {
+    let text = "the dog and the cat ".repeat(150);
+    let batch = json!({"model": "lab", "prompts": vec![text; 64], "sourceSet": "resid_post",
+        "selectedSources": [], "sortByTokenIndexes": [], "ignoreBos": false, "numResults": 1});
+    let running = server.begin("/v1/activation/all-batch", &batch).await;
+    let waiting = server.begin("/v1/activation/all-batch", &batch).await;
+    server.until(PASSES, 2.0).await;
+    [running, waiting]
 }
 
 async fn ask(server: &TestServer, client: &str, body: &Value) -> Answer {
@@ -171,17 +183,12 @@ async fn large_answers_that_are_not_read_are_bounded_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_wait_for_a_pass_are_503_when_the_server_shuts_down() {
     let mut server = TestServer::new().await;
-    let text = "the dog and the cat ".repeat(150);
-    let batch = json!({"model": "lab", "prompts": vec![text; 64], "sourceSet": "resid_post",
-        "selectedSources": [], "sortByTokenIndexes": [], "ignoreBos": false, "numResults": 1});
-    let mut running = server.begin("/v1/activation/all-batch", &batch).await;
-    let mut waiting = server.begin("/v1/activation/all-batch", &batch).await;
-    server.until("nanoscope_held{resource=\"passes\"}", 2.0).await;
+    let passes = two_passes(&server).await;
 
     server.stop();
 
-    for waiting in [&mut running, &mut waiting] {
-        let answer = read(waiting).await;
+    for mut pass in passes {
+        let answer = read(&mut pass).await;
         assert_eq!(answer.status, 503, "{}", String::from_utf8_lossy(&answer.body));
         assert_eq!(answer.json()["error"]["code"], "shutting_down");
         assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
@@ -191,17 +198,12 @@ async fn requests_that_wait_for_a_pass_are_503_when_the_server_shuts_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_tokenized_while_a_pass_runs_and_another_waits() {
     let server = TestServer::new().await;
-    let text = "the dog and the cat ".repeat(150);
-    let batch = json!({"model": "lab", "prompts": vec![text; 64], "sourceSet": "resid_post",
-        "selectedSources": [], "sortByTokenIndexes": [], "ignoreBos": false, "numResults": 1});
-    let _running = server.begin("/v1/activation/all-batch", &batch).await;
-    let _waiting = server.begin("/v1/activation/all-batch", &batch).await;
-    server.until("nanoscope_held{resource=\"passes\"}", 2.0).await;
+    let _passes = two_passes(&server).await;
 
     let answer = server.post("/v1/tokenize", &json!({"model": "lab", "text": "the dog"})).await;
 
     assert_eq!(answer.status, 200, "{}", answer.error());
-    assert_eq!(server.metric("nanoscope_held{resource=\"passes\"}").await, 2.0, "a pass has ended");
+    assert_eq!(server.metric(PASSES).await, 2.0, "a pass has ended");
 }
 
 /// The client and the server share one thread, so a stream stops while anything else runs on it.
