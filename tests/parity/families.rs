@@ -184,19 +184,14 @@ impl WeightSource for Rounded {
     type Error = Infallible;
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Infallible> {
-        let data = TensorData::new(self.weights[&spec.name].clone(), spec.shape.clone());
-        let data = match self.dtype {
-            _ if !spec.is_matrix() => data,
-            MatrixDtype::Int8 => {
-                let values = &self.weights[&spec.name];
-                let rounded = golden::in_8_bits(values, spec.shape[1], spec.is_table());
-                TensorData::new(rounded, spec.shape.clone())
-            }
-            MatrixDtype::Float(WeightDtype::BF16) => data.convert_dtype(DType::BF16),
-            MatrixDtype::Float(WeightDtype::F16) => data.convert_dtype(DType::F16),
-            MatrixDtype::Float(_) => data,
+        let values = &self.weights[&spec.name];
+        let values = if spec.is_matrix() {
+            golden::rounded(values, spec.shape[1], spec.is_table(), self.dtype)
+        } else {
+            values.clone()
         };
-        Ok(Tensor::from_data(data.convert::<f32>(), &nanoscope_testing::test_device()))
+        let data = TensorData::new(values, spec.shape.clone());
+        Ok(Tensor::from_data(data, &nanoscope_testing::test_device()))
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
-use nanoscope_checkpoint::{LoadOptions, LoadedModel, ModelFiles};
+use burn::tensor::{Tensor, bf16, f16};
+use nanoscope_checkpoint::{LoadOptions, LoadedModel, MatrixDtype, ModelFiles, WeightDtype};
 use nanoscope_testing::TINY_SHAPE;
 use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
 use safetensors::{Dtype, SafeTensors};
@@ -301,8 +301,27 @@ pub(crate) fn assert_same(what: impl Display, found: &[f32], expected: &[f32]) {
     assert!(bits(found) == bits(expected), "{what}: not the same bits, largest error {error:.2e}");
 }
 
+/// The numbers of a matrix rounded to `dtype`: to 8 bits by row or by column.
+pub(crate) fn rounded(
+    values: &[f32],
+    columns: usize,
+    by_row: bool,
+    dtype: MatrixDtype,
+) -> Vec<f32> {
+    match dtype {
+        MatrixDtype::Int8 => in_8_bits(values, columns, by_row),
+        MatrixDtype::Float(WeightDtype::BF16) => {
+            values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect()
+        }
+        MatrixDtype::Float(WeightDtype::F16) => {
+            values.iter().map(|&value| f16::from_f32(value).to_f32()).collect()
+        }
+        MatrixDtype::Float(WeightDtype::F32) => values.to_vec(),
+    }
+}
+
 /// Rounds each row of a matrix, or each column, to multiples of a 127th of its largest number.
-pub(crate) fn in_8_bits(values: &[f32], columns: usize, by_row: bool) -> Vec<f32> {
+fn in_8_bits(values: &[f32], columns: usize, by_row: bool) -> Vec<f32> {
     let group = |at: usize| if by_row { at / columns } else { at % columns };
     let mut largest = vec![0.0_f32; columns.max(values.len() / columns)];
     for (at, value) in values.iter().enumerate() {

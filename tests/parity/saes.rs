@@ -1,7 +1,6 @@
 //! SAEs compute the same as nanochat-SAE on activations of our own model.
 
 use std::collections::BTreeSet;
-
 use std::path::PathBuf;
 
 use burn::tensor::{DType, Tensor, TensorData};
@@ -150,19 +149,9 @@ fn the_strongest_features_are_ranked_as_in_the_reference() {
 fn rounded(sae: &Sae, dtype: MatrixDtype) -> Sae {
     let device = sae.device();
     let round = |matrix: Tensor<2>, by_row: bool| {
-        let shape = matrix.dims();
-        let as_data = |values: Vec<f32>| TensorData::new(values, shape);
-        let data = match dtype {
-            MatrixDtype::Int8 => as_data(golden::in_8_bits(&values(matrix), shape[1], by_row)),
-            MatrixDtype::Float(WeightDtype::BF16) => {
-                as_data(values(matrix)).convert_dtype(DType::BF16)
-            }
-            MatrixDtype::Float(WeightDtype::F16) => {
-                as_data(values(matrix)).convert_dtype(DType::F16)
-            }
-            MatrixDtype::Float(_) => as_data(values(matrix)),
-        };
-        Tensor::<2>::from_data(data.convert::<f32>(), &device)
+        let [rows, columns] = matrix.dims();
+        let numbers = golden::rounded(&values(matrix), columns, by_row, dtype);
+        Tensor::<2>::from_data(TensorData::new(numbers, [rows, columns]), &device)
     };
     let weights = sae.weights();
     assert!(weights.w_skip.is_none());
