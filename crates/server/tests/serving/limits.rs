@@ -32,7 +32,8 @@ async fn a_request_to_a_full_queue_is_told_to_retry() {
     drop(waiting);
     drop(running);
     server.until(ROWS, 0.0).await;
-    let answer = server.complete(&json!({"prompt": "the", "max_tokens": 2})).await;
+    let answer =
+        server.complete(&json!({"prompt": "the", "max_tokens": 2, "temperature": 0})).await;
 
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
