@@ -320,16 +320,20 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_can_be() {
                 None => shell.env_remove(name),
             };
         }
-        start(shell)
+        let (child, address) = start(shell);
+        // The address is printed before the limit is raised, and connections are accepted after it.
+        let models = answer(send(&address, "GET /v1/models", ""));
+        assert_eq!(models["object"], "list");
+        child
     };
 
-    let (mut child, _) = under("ulimit -Sn 128", &[]);
+    let mut child = under("ulimit -Sn 128", &[]);
     assert!(open_files(child.id()) > 1000, "{}", open_files(child.id()));
     signal("TERM", child.id());
     child.wait().unwrap();
 
     // The hard limit cannot be raised, so there are fewer connections, and the log says so.
-    let (mut child, _) = under("ulimit -n 200", &["--log", "warn"]);
+    let mut child = under("ulimit -n 200", &["--log", "warn"]);
     assert_eq!(open_files(child.id()), 200);
     signal("TERM", child.id());
     let mut log = String::new();
