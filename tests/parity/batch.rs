@@ -5,10 +5,12 @@ use nanoscope_runtime::{
     Batch, EndReason, Generation, InterpretableModel, InterventionReport, Plan, Sampling, Step,
     StepOutcome,
 };
-use nanoscope_transformer::{Logits, TokenBatch};
+use nanoscope_sae::{Normalization, Sae};
+use nanoscope_testing::{TINY_SHAPE, noisy_sae, test_device, tiny_gpt};
+use nanoscope_transformer::{GptShape, Logits, TokenBatch};
 
 use crate::golden::{self, assert_close, values};
-use crate::steering::{READ, SITE, models, spec};
+use crate::steering::{READ, SITE, mixtures, models, spec};
 
 const ROW_ATOL: f32 = 1e-5;
 
@@ -130,6 +132,57 @@ fn generations_that_join_and_leave_give_what_each_gives_alone() {
             assert_eq!(found_end, end, "{what}");
         }
     }
+}
+
+/// Prompts of two lengths share two passes, and all generations the later ones.
+#[test]
+fn plans_of_every_kind_that_share_passes_give_what_each_gives_alone() {
+    let scaled = ("scaled by activation".to_owned(), scaled_model());
+    let others = eras().filter(|_| !golden::on_gpu());
+    for (name, model) in [scaled].into_iter().chain(others) {
+        let sampling = Sampling::greedy(6);
+        let mut asked: Vec<_> = mixtures(&model)
+            .into_iter()
+            .map(|(kind, plan)| (kind, plan.track(SITE).track(READ)))
+            .collect();
+        asked.insert(3, ("nothing", Plan::new()));
+        let prompts = [prompt(7, 1), prompt(5, 2)];
+        let prompt = |at: usize| &prompts[at % 2];
+        let mut batch = Batch::new(&model, 0);
+        let mut all: Vec<_> = asked
+            .iter()
+            .enumerate()
+            .map(|(at, (_, plan))| batch.begin(prompt(at), plan, &sampling).unwrap())
+            .collect();
+        let mut found = vec![Vec::new(); all.len()];
+        while all.iter().any(|generation| generation.end().is_none()) {
+            let outcomes = batch.step(&mut all.iter_mut().collect::<Vec<_>>()).unwrap();
+            for (steps, outcome) in found.iter_mut().zip(outcomes) {
+                steps.extend(if let StepOutcome::Step(step) = outcome { Some(step) } else { None });
+            }
+        }
+
+        for (at, (kind, plan)) in asked.into_iter().enumerate() {
+            let what = format!("{name}, {kind}");
+            let (steps, applied, _) = alone(&model, &(prompt(at).clone(), plan, sampling.clone()));
+            assert_eq!(steps.len(), 6, "{what}");
+            assert_same_steps(&what, &found[at], &steps, ROW_ATOL);
+            assert_same_reports(&what, &all[at].applied(), &applied, ROW_ATOL);
+        }
+    }
+}
+
+/// A model whose SAE scales each activation, so that directions have another length at each token.
+fn scaled_model() -> InterpretableModel {
+    let shape = GptShape { vocab_size: 97, ..TINY_SHAPE };
+    let (gpt, width) = (tiny_gpt(shape, &test_device()), shape.n_embd);
+    let scaled = |sae: Sae| {
+        let config = sae.config().clone().with_normalization(Normalization::ConstantNormRescale);
+        Sae::new(config.unwrap(), sae.weights()).unwrap()
+    };
+    let sae = || scaled(noisy_sae(width, 2 * width, 6, &test_device()));
+    let model = InterpretableModel::new(gpt).with_sae(SITE, sae()).unwrap();
+    model.with_transcoder(READ, HookPoint::MlpOut(1), sae()).unwrap()
 }
 
 #[test]
@@ -274,8 +327,7 @@ fn the_cache_of_beginnings_keeps_to_its_size_and_forgets_the_oldest() {
 
 /// A model of the newest era, which smears the previous token's embedding, with 160 positions.
 fn long_model() -> InterpretableModel {
-    use nanoscope_testing::TINY_SHAPE;
-    use nanoscope_transformer::{Era, Gpt, GptShape};
+    use nanoscope_transformer::{Era, Gpt};
 
     let shape = GptShape {
         sequence_len: 160,
@@ -286,7 +338,7 @@ fn long_model() -> InterpretableModel {
         ..TINY_SHAPE
     };
     let config = Era::E6.config(shape, Some("SL")).unwrap();
-    crate::steering::with_saes(Gpt::random(config, 1, &nanoscope_testing::test_device()))
+    crate::steering::with_saes(Gpt::random(config, 1, &test_device()))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use nanoscope_hooks::{ActivationCache, HookPoint};
+use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint};
 use nanoscope_kernels::read_together;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::{Logits, TokenBatch};
@@ -10,7 +10,8 @@ use crate::error::RuntimeError;
 use crate::features::ActiveFeatures;
 use crate::model::InterpretableModel;
 use crate::pass::non_finite::{NonFinite, NonFiniteAt};
-use crate::pass::plan_router::PlanRouter;
+use crate::pass::pass_router::PassRouter;
+use crate::pass::plan_pass::PlanPass;
 use crate::pass::probe::first_non_finite;
 use crate::pass::report::{InterventionReport, ReportBuilder};
 use crate::pass::token_positions::TokenPositions;
@@ -98,8 +99,10 @@ impl InterpretableModel {
             positions.check(intervention, 0)?;
         }
         let mut report = ReportBuilder::new(plan.interventions.len());
-        let mut router = PlanRouter::new(&plan, &positions, &mut report);
-        let logits = self.gpt().forward(tokens, Logits::All, &mut router)?;
+        let mut recorder = ActivationRecorder::new(plan.capture.iter().copied());
+        let mut passes = [PlanPass::new(&plan, &positions, &mut report)];
+        let mut router = PassRouter::new(&mut passes);
+        let logits = self.gpt().forward(tokens, Logits::All, &mut (&mut recorder, &mut router))?;
         // The device is waited for once. A sum is NaN or infinite if one of its terms is.
         let sums = logits.clone().sum_dim(2).flatten(0, 2);
         let mut unread = router.take_unread();
@@ -107,22 +110,20 @@ impl InterpretableModel {
         let mut numbers = read_together(unread).into_iter();
         router.receive(&mut numbers);
         let sums = numbers.next().expect("there is a vector for each tensor");
-        let output = router.finish();
-        if let Err(RuntimeError::NonFinite { found }) = &output {
-            let first = first_non_finite(self.gpt(), &plan, tokens, &positions);
-            return Err(RuntimeError::NonFinite { found: first.unwrap_or(*found) });
-        }
-        let output = output?;
+        let [pass] = passes;
+        let first_or =
+            |found| first_non_finite(self.gpt(), &plan, tokens, &positions).unwrap_or(found);
+        let output =
+            pass.finish().map_err(|found| RuntimeError::NonFinite { found: first_or(found) })?;
         if let Some(at) = sums.iter().position(|sum| !sum.is_finite()) {
             let (row, position) = (at / tokens.seq(), at % tokens.seq());
             let found = NonFinite { at: NonFiniteAt::Logits, row, position };
-            let first = first_non_finite(self.gpt(), &plan, tokens, &positions);
-            return Err(RuntimeError::NonFinite { found: first.unwrap_or(found) });
+            return Err(RuntimeError::NonFinite { found: first_or(found) });
         }
         Ok(RunOutput {
             logits,
             features: output.features,
-            captured: output.captured,
+            captured: recorder.finish()?,
             applied: report.applied(&plan.interventions),
         })
     }

@@ -49,7 +49,7 @@ fn plan(interventions: impl IntoIterator<Item = Intervention>) -> Plan {
 }
 
 /// Interventions of every kind, with every position rule and both splices.
-fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
+pub(crate) fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
     let at = |rest: &str| format!("{SITE}:{rest}");
     let width = |hook| model.gpt().config().hook_shape(hook).width().unwrap();
     let with_vectors = |plan: Plan| {

@@ -14,7 +14,7 @@ use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
 use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::non_finite::{NonFinite, NonFiniteAt};
-use crate::pass::plan_router::{PassOutput, SteeredFeature};
+use crate::pass::plan_pass::{PassOutput, SteeredFeature};
 use crate::pass::probe::first_non_finite;
 use crate::pass::report::{InterventionReport, ReportBuilder};
 use crate::pass::token_positions::TokenPositions;

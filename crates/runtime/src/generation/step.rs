@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use nanoscope_kernels::{each_chunk, read_together};
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 
-use crate::error::RuntimeError;
 use crate::generation::outcome::StepOutcome;
 use crate::generation::prefix_cache::PrefixCache;
 use crate::generation::state::{Generation, Turn};
 use crate::model::InterpretableModel;
 use crate::pass::NonFinite;
-use crate::pass::batch_router::BatchRouter;
-use crate::pass::plan_router::{PassOutput, PlanRouter};
+use crate::pass::pass_router::PassRouter;
+use crate::pass::plan_pass::{PassOutput, PlanPass};
 use crate::pass::report::ReportBuilder;
 use crate::pass::token_positions::TokenPositions;
 
@@ -101,14 +100,14 @@ fn pass<'m>(
         .collect();
 
     let mut caches: Vec<&mut KvCache> = Vec::with_capacity(turns.len());
-    let mut routers = Vec::with_capacity(turns.len());
+    let mut passes = Vec::with_capacity(turns.len());
     for (((generation, _), positions), report) in turns.iter_mut().zip(&positions).zip(&mut reports)
     {
         let Generation { plan, cache, .. } = &mut **generation;
         caches.push(cache);
-        routers.push(PlanRouter::new(plan, positions, report));
+        passes.push(PlanPass::new(plan, positions, report));
     }
-    let mut router = BatchRouter::new(&mut routers);
+    let mut router = PassRouter::new(&mut passes);
     let out = model.gpt().forward_together(
         &tokens,
         &mut caches,
@@ -121,12 +120,7 @@ fn pass<'m>(
     let mut numbers = read_together(unread.collect()).into_iter();
     let out = if logits { numbers.next() } else { None };
     router.receive(&mut numbers);
-    let finish = |router: PlanRouter<'_, '_>| match router.finish() {
-        Ok(output) => Ok(output),
-        Err(RuntimeError::NonFinite { found }) => Err(found),
-        Err(error) => unreachable!("a generation captures nothing: {error}"),
-    };
-    let outputs: Vec<_> = routers.into_iter().map(finish).collect();
+    let outputs: Vec<_> = passes.into_iter().map(PlanPass::finish).collect();
 
     let vocab_size = model.gpt().config().shape.vocab_size;
     let mut logits: Vec<Option<Vec<f32>>> = match out {

@@ -6,22 +6,23 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use nanoscope_hooks::HookPoint;
 use nanoscope_kernels::to_host;
 use nanoscope_sae::Sae;
 
 use crate::error::RuntimeError;
+use crate::pass::direction_rows::DirectionRows;
 use crate::steering::{Intervention, Op, Plan, Scale, Splice, VectorName};
 
 /// The interventions that change the activation at one hook point.
 #[derive(Debug)]
 pub(crate) struct HookEdits<'m> {
     pub(crate) directions: Vec<Direction<'m>>,
-    /// The directions as rows, `[directions, width]`.
-    pub(crate) matrix: Tensor<2>,
-    /// The directions that are projected out, as columns: `[width, projected]`.
-    projector: Option<Tensor<2>>,
+    /// The numbers of the directions.
+    pub(crate) rows: DirectionRows,
+    /// Those of the directions that are projected out.
+    pub(crate) projector: Option<DirectionRows>,
     pub(crate) edits: Vec<Edit>,
     /// The hook point read by the SAE whose reconstruction replaces the activation.
     pub(crate) reconstructs: Option<HookPoint>,
@@ -48,8 +49,8 @@ pub(crate) enum DirectionSource<'m> {
 
 #[derive(Debug)]
 struct Orthogonal {
-    /// The direction's column in the projector.
-    column: usize,
+    /// The direction's index in the projector.
+    index: usize,
     /// Its inner product with each direction at the hook point.
     with: Vec<f64>,
 }
@@ -72,7 +73,7 @@ pub(crate) struct RowState<'r> {
     pub(crate) factors: Vec<f32>,
     /// The length of the activation that arrives; 0 if not needed.
     pub(crate) norm: f32,
-    /// The activation's inner product with each column of the projector.
+    /// The activation's inner product with each direction of the projector.
     pub(crate) projections: &'r [f32],
 }
 
@@ -127,24 +128,6 @@ impl HookEdits<'_> {
         }
         (moved, values)
     }
-
-    /// Computes the activation's inner products with the columns of the projector and reads them to
-    /// the host: `[rows * projected]`.
-    ///
-    /// # Shapes
-    /// - `x`: `[rows, width]`
-    pub(crate) fn projections(&self, x: Tensor<2>) -> Vec<f32> {
-        let Some(projector) = &self.projector else { return Vec::new() };
-        to_host(x.matmul(projector.clone()))
-    }
-
-    /// The number of columns of the projector.
-    pub(crate) fn columns(&self) -> usize {
-        self.projector.as_ref().map_or(0, |projector| {
-            let [_, columns] = projector.dims();
-            columns
-        })
-    }
 }
 
 impl Direction<'_> {
@@ -159,7 +142,7 @@ impl Direction<'_> {
         let component = || {
             let orthogonal =
                 self.orthogonal.as_ref().expect("build made it for each such operation");
-            let arrived = f64::from(projections[orthogonal.column]);
+            let arrived = f64::from(projections[orthogonal.index]);
             let since: f64 = orthogonal.with.iter().zip(moved).map(|(d, m)| d * m).sum();
             (arrived + since) / self.norm
         };
@@ -221,7 +204,7 @@ impl<'m> HookEditsBuilder<'m> {
     pub(crate) fn build(self, plan: &Plan, device: &Device) -> Result<HookEdits<'m>, RuntimeError> {
         let rows = direction_rows(&self.sources, plan);
         let norms: Vec<f64> = rows.iter().map(|row| inner(row, row).sqrt()).collect();
-        let mut columns: Vec<usize> = Vec::new();
+        let mut projected: Vec<usize> = Vec::new();
         for edit in &self.edits {
             // Division by a subnormal length can leave the range of float32.
             let long = norms[edit.direction] >= f64::from(f32::MIN_POSITIVE);
@@ -229,30 +212,26 @@ impl<'m> HookEditsBuilder<'m> {
                 let intervention = plan.interventions[edit.index].to_string();
                 return Err(RuntimeError::NoDirection { intervention });
             }
-            if edit.op.projects() && !columns.contains(&edit.direction) {
-                columns.push(edit.direction);
+            if edit.op.projects() && !projected.contains(&edit.direction) {
+                projected.push(edit.direction);
             }
         }
         let orthogonal = |direction: usize| {
-            let column = columns.iter().position(|&known| known == direction)?;
+            let index = projected.iter().position(|&known| known == direction)?;
             let with = rows.iter().map(|row| inner(row, &rows[direction])).collect();
-            Some(Orthogonal { column, with })
+            Some(Orthogonal { index, with })
         };
         let directions = (0..rows.len()).map(orthogonal).zip(norms).zip(self.sources);
         let directions =
             directions.map(|((orthogonal, norm), source)| Direction { source, norm, orthogonal });
         let directions = directions.collect();
 
-        let tensor = |rows: Vec<&Vec<f32>>| {
-            let (count, width) = (rows.len(), rows[0].len());
-            let flat: Vec<f32> = rows.into_iter().flatten().copied().collect();
-            Tensor::<2>::from_data(TensorData::new(flat, [count, width]), device)
-        };
-        let projected: Vec<&Vec<f32>> = columns.iter().map(|&direction| &rows[direction]).collect();
-        let projector = (!columns.is_empty()).then(|| tensor(projected).transpose());
+        let row = |&direction: &usize| rows[direction].as_slice();
+        let projector =
+            (!projected.is_empty()).then(|| DirectionRows::new(projected.iter().map(row), device));
         Ok(HookEdits {
             directions,
-            matrix: tensor(rows.iter().collect()),
+            rows: DirectionRows::new(rows.iter().map(Vec::as_slice), device),
             projector,
             edits: self.edits,
             reconstructs: self.reconstructs,

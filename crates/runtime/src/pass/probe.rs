@@ -7,7 +7,8 @@ use nanoscope_transformer::{Gpt, TokenBatch};
 
 use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::non_finite::{NonFinite, NonFiniteAt};
-use crate::pass::plan_router::PlanRouter;
+use crate::pass::pass_router::PassRouter;
+use crate::pass::plan_pass::PlanPass;
 use crate::pass::report::ReportBuilder;
 use crate::pass::token_positions::TokenPositions;
 
@@ -21,10 +22,11 @@ pub(crate) fn first_non_finite(
 ) -> Option<NonFinite> {
     let mut report = ReportBuilder::new(plan.interventions.len());
     let mut probe = Probe { first: None };
-    let mut router = (PlanRouter::new(plan, positions, &mut report), &mut probe);
-    gpt.forward_to(tokens, HookPoint::FinalNormalized, &mut router).ok()?;
-    router.0.settle();
-    let failed = router.0.failed();
+    let mut plans = [PlanPass::new(plan, positions, &mut report)];
+    let mut router = PassRouter::new(&mut plans);
+    gpt.forward_to(tokens, HookPoint::FinalNormalized, &mut (&mut router, &mut probe)).ok()?;
+    router.settle();
+    let failed = plans[0].failed();
     // Features follow from the activation at their hook point, which an intervention then moves.
     let order = |found: &NonFinite| (found.at.hook(), !matches!(found.at, NonFiniteAt::Moved(_)));
     failed

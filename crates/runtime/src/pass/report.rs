@@ -1,5 +1,3 @@
-use burn::tensor::Tensor;
-use nanoscope_hooks::HookPoint;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -79,15 +77,13 @@ struct Counts {
     moved: f64,
 }
 
-/// The lengths of changes at one hook point, to be divided by the lengths of the activations. The
-/// latter are read after the pass, to avoid waiting for the device during it.
-#[derive(Debug)]
-pub(crate) struct PendingNorms {
-    pub(crate) hook: HookPoint,
-    /// The lengths of the activations, `[rows, 1]`.
-    pub(crate) norms: Tensor<2>,
-    /// The intervention, the row and the length of each change.
-    pub(crate) moves: Vec<(usize, usize, f64)>,
+/// A change of one activation by one intervention.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move {
+    /// The index of the intervention.
+    pub(crate) intervention: usize,
+    pub(crate) row: usize,
+    pub(crate) length: f64,
 }
 
 impl ReportBuilder {
@@ -105,15 +101,14 @@ impl ReportBuilder {
     /// Adds the relative sizes of changes. Fails with the first row whose length is not finite.
     ///
     /// # Shapes
-    /// - `norms`: the numbers of [`PendingNorms::norms`], `[rows]`
-    pub(crate) fn add(&mut self, pending: &PendingNorms, norms: &[f32]) -> Result<(), usize> {
-        let moves = &pending.moves;
-        if let Some(&(_, row, _)) = moves.iter().find(|&&(_, row, _)| !norms[row].is_finite()) {
-            return Err(row);
+    /// - `lengths`: those of the activations before the changes, `[rows]`
+    pub(crate) fn add(&mut self, moves: &[Move], lengths: &[f32]) -> Result<(), usize> {
+        if let Some(moved) = moves.iter().find(|moved| !lengths[moved.row].is_finite()) {
+            return Err(moved.row);
         }
-        for &(index, row, length) in moves {
-            if norms[row] > 0.0 {
-                self.0[index].moved += length / f64::from(norms[row]);
+        for moved in moves {
+            if lengths[moved.row] > 0.0 {
+                self.0[moved.intervention].moved += moved.length / f64::from(lengths[moved.row]);
             }
         }
         Ok(())

@@ -5,19 +5,20 @@ use burn::tensor::{Bool, Tensor, TensorData};
 /// Moves each row of `x` along directions.
 ///
 /// # Shapes
-/// - `x`: `[rows, width]`; the output has the same shape
-/// - `moved`: `[rows * directions]`, the distance along each direction
-/// - `directions`: `[directions, width]`
-pub(crate) fn move_along(x: Tensor<2>, moved: Vec<f32>, directions: &Tensor<2>) -> Tensor<2> {
+/// - `x`: `[plans * tokens, width]`; the output has the same shape
+/// - `moved`: the distance along each direction, `[plans * tokens * directions]`
+/// - `directions`: `[plans, directions, width]`
+pub(crate) fn move_along(x: Tensor<2>, moved: Vec<f32>, directions: Tensor<3>) -> Tensor<2> {
     let [rows, _] = x.dims();
-    let [count, _] = directions.dims();
+    let [plans, count, _] = directions.dims();
     let delta = if let [moved] = moved[..] {
-        directions.clone() * moved
+        directions * moved
     } else {
-        let moved = TensorData::new(moved, [rows, count]);
-        Tensor::<2>::from_data(moved, &x.device()).matmul(directions.clone())
+        let moved = TensorData::new(moved, [plans, rows / plans, count]);
+        Tensor::<3>::from_data(moved, &x.device()).matmul(directions)
     };
-    x + delta
+    let dims = x.dims();
+    x + delta.reshape(dims)
 }
 
 /// Replaces the covered rows of `x` by those of `with`.
