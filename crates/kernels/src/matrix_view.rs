@@ -61,6 +61,35 @@ impl<'w, W: Stored> MatrixView<'w, W> {
         if x.len() / self.d_in <= FEW_ROWS { self.multiply_few(x) } else { self.multiply_many(x) }
     }
 
+    /// Looks up rows of the matrix, in float32.
+    ///
+    /// # Shapes
+    /// - output: `[ids, d_out]`, row-major
+    ///
+    /// # Panics
+    /// If an index is out of range.
+    pub(crate) fn rows(&self, ids: &[u32]) -> Vec<f32> {
+        let mut rows = vec![0.0; ids.len() * self.d_out];
+        assert!(ids.iter().all(|&id| (id as usize) < self.d_in), "rows of {}", self.d_in);
+        match self.order {
+            Order::ByInput => {
+                for (row, &id) in rows.chunks_exact_mut(self.d_out).zip(ids) {
+                    let values = &self.values[id as usize * self.stride..][..self.d_out];
+                    row.iter_mut().zip(values).for_each(|(to, value)| *to = value.widen());
+                }
+            }
+            // The memory is read from its beginning to its end.
+            Order::ByOutput => {
+                for output in 0..self.d_out {
+                    let values = &self.values[output * self.stride..][..self.d_in];
+                    let to = rows[output..].iter_mut().step_by(self.d_out);
+                    to.zip(ids).for_each(|(to, &id)| *to = values[id as usize].widen());
+                }
+            }
+        }
+        rows
+    }
+
     /// The numbers of one input; `None` if they are not one after another.
     ///
     /// # Panics

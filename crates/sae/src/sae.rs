@@ -97,6 +97,10 @@ impl Sae {
     /// Rounds the matrices to `dtype`, in which they take less memory: 16 bits, or [`DType::I8`] with a factor
     /// for each feature, which are in the host's memory. Computations with them are still in float32.
     pub fn with_matrices_as(self, dtype: DType) -> Self {
+        let others = self.gate.iter().map(|gate| &gate.w_gate).chain(&self.w_skip);
+        if [&self.w_enc, &self.w_dec].into_iter().chain(others).all(|of| of.dtype() == dtype) {
+            return self;
+        }
         let device = self.device();
         let unrounded = Some(self.landmarks());
         let cast = |matrix: Matrix, order: Order| {

@@ -1,4 +1,4 @@
-//! Memory use of a model.
+//! Memory use of a model and an SAE.
 
 #![cfg(target_os = "linux")]
 
@@ -7,7 +7,9 @@ use std::path::Path;
 
 use nanoscope_checkpoint::TensorFile;
 use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip};
-use serde_json::Value;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
 
 use crate::{golden, nanoscope};
 
@@ -59,4 +61,46 @@ fn a_checkpoint_of_mixed_types_takes_little_more_memory_than_its_size() {
     let (bytes, memory) = (large - small, of_large - of_small);
     println!("{} MB of weights, {} MB of memory", bytes >> 20, memory >> 20);
     assert!(bytes > 200_000_000 && (memory as f64) < 1.15 * bytes as f64, "{bytes}: {memory}");
+}
+
+/// Writes an SAE of a model 64 wide, with `d_sae` features. Returns the size of its file in bytes.
+fn write_sae(dir: &Path, d_sae: usize) -> u64 {
+    let config = json!({
+        "architecture": "standard", "d_in": 64, "d_sae": d_sae, "dtype": "float32",
+        "hook_name": "blocks.1.hook_resid_post", "apply_b_dec_to_input": false,
+    });
+    fs::write(dir.join("cfg.json"), config.to_string()).unwrap();
+    let small = 0.001_f32.to_le_bytes();
+    let matrix = small.repeat(64 * d_sae);
+    let view = |shape: &[usize]| {
+        let bytes = &matrix[..4 * shape.iter().product::<usize>()];
+        TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()
+    };
+    let tensors = [
+        ("W_enc", view(&[64, d_sae])),
+        ("W_dec", view(&[d_sae, 64])),
+        ("b_enc", view(&[d_sae])),
+        ("b_dec", view(&[64])),
+    ];
+    let path = dir.join("sae_weights.safetensors");
+    safetensors::serialize_to_file(tensors, None, &path).unwrap();
+    fs::metadata(path).unwrap().len()
+}
+
+/// A file of float32 is mapped, and the decoder's half of it is read for active features only.
+#[test]
+fn an_sae_takes_the_memory_of_what_is_read_of_it() {
+    let measured = |d_sae: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let size = write_sae(dir.path(), d_sae);
+        let model = golden("head/base_checkpoints/d4");
+        let sae = dir.path().to_str().unwrap();
+        let args = ["run", "--model", &*model, "--sae", sae, "--tokens", "5", "--top", "1"];
+        (size, nanoscope(&args).peak_memory())
+    };
+    let ((small, of_small), (large, of_large)) = (measured(1_000), measured(400_000));
+
+    let (bytes, memory) = (large - small, of_large - of_small);
+    println!("{} MB of weights, {} MB of memory", bytes >> 20, memory >> 20);
+    assert!(bytes > 200_000_000 && (memory as f64) < 0.75 * bytes as f64, "{bytes}: {memory}");
 }

@@ -116,8 +116,7 @@ impl HostMatrix {
         if self.transposed {
             return None;
         }
-        let [_, stride] = self.stored;
-        let matrix = MatrixView::new(self.values::<W>(), self.dims(), Order::ByInput, stride)?;
+        let matrix = self.view::<W>();
         let Some(factors) = &self.factors else { return rows.multiply(matrix) };
         let entries = rows.indices.iter().zip(rows.values);
         let values: Vec<f32> =
@@ -182,6 +181,12 @@ impl HostMatrix {
         self.data.as_slice().expect("the type was matched")
     }
 
+    fn view<W: Stored>(&self) -> MatrixView<'_, W> {
+        let [_, stride] = self.stored;
+        let view = MatrixView::new(self.values::<W>(), self.dims(), self.order(), stride);
+        view.expect("the numbers have this shape")
+    }
+
     fn multiply_as<W: Stored>(&self, x: Tensor<2>) -> Tensor<2> {
         let [rows, _] = x.dims();
         let device = x.device();
@@ -190,9 +195,7 @@ impl HostMatrix {
             let numbers = Tensor::from_data((*self.data).clone(), &device);
             return x.matmul(if self.transposed { numbers.transpose() } else { numbers });
         }
-        let [_, stride] = self.stored;
-        let matrix = MatrixView::new(self.values::<W>(), self.dims(), self.order(), stride);
-        let matrix = matrix.expect("the numbers have this shape");
+        let matrix = self.view::<W>();
         if device.is_autodiff() {
             return matrix.multiply_with_gradient(&x, self.factors.as_deref().map(Vec::as_slice));
         }
@@ -218,21 +221,18 @@ impl HostMatrix {
     }
 
     fn rows_as<W: Stored>(&self, ids: &[u32], device: &Device) -> Tensor<2> {
-        let [stored_rows, stored_columns] = self.stored;
-        let values = self.values::<W>();
-        let factor = |row: usize| self.factors.as_ref().map_or(1.0, |factors| factors[row]);
         let [_, width] = self.dims();
-        let mut rows = Vec::with_capacity(ids.len() * width);
-        for &id in ids {
-            let id = id as usize;
-            if self.transposed {
-                let value = |row: usize| values[row * stored_columns + id].widen() * factor(row);
-                rows.extend((0..stored_rows).map(value));
-            } else {
-                let row = &values[id * stored_columns..(id + 1) * stored_columns];
-                let factor = factor(id);
-                rows.extend(row.iter().map(|value| value.widen() * factor));
+        let mut rows = self.view::<W>().rows(ids);
+        match &self.factors {
+            Some(_) if self.transposed => self.apply_factors(&mut rows),
+            Some(factors) => {
+                for (row, &id) in rows.chunks_exact_mut(width).zip(ids) {
+                    for number in row {
+                        *number *= factors[id as usize];
+                    }
+                }
             }
+            None => {}
         }
         Tensor::from_data(TensorData::new(rows, [ids.len(), width]), device)
     }

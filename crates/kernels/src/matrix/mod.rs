@@ -9,6 +9,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use host::HostMatrix;
 
+use crate::flex::{self, AnyMatrix};
 use crate::{Order, SparseRows, multiply, multiply_sparse, to_host};
 
 /// A weight matrix of `[d_in, d_out]`, which multiplies activations from the right.
@@ -77,6 +78,17 @@ impl Matrix {
     pub fn rows(&self, ids: &[u32], on_device: &Tensor<1, Int>) -> Tensor<2> {
         match self {
             Self::Device(weight) => {
+                // burn would copy all of a transposed matrix.
+                let found = flex::view(weight, |weight| match weight {
+                    AnyMatrix::F32(weight) => weight.rows(ids),
+                    AnyMatrix::BF16(weight) => weight.rows(ids),
+                    AnyMatrix::F16(weight) => weight.rows(ids),
+                });
+                if let Some(rows) = found {
+                    let [_, d_out] = weight.dims();
+                    let data = TensorData::new(rows, [ids.len(), d_out]);
+                    return Tensor::from_data(data, &weight.device());
+                }
                 let rows = weight.clone().select(0, on_device.clone());
                 if rows.dtype() == DType::F32 { rows } else { rows.cast(DType::F32) }
             }
@@ -150,6 +162,27 @@ impl Matrix {
             Self::Host(weight) => {
                 let [d_in, d_out] = weight.dims();
                 Tensor::from_data(TensorData::new(weight.to_vec(), [d_in, d_out]), device)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_those_of_either_order_and_of_a_part() {
+        let device = nanoscope_testing::test_device();
+        let whole: Vec<f32> = (0..42).map(|n| n as f32 - 20.0).collect();
+        let whole = Tensor::<2>::from_data(TensorData::new(whole, [6, 7]), &device);
+        let part = whole.clone().slice([1..5, 2..6]);
+        let (ids, on_device) = ([3_u32, 0, 3], Tensor::<1, Int>::from_ints([3, 0, 3], &device));
+        for tensor in [whole.clone(), whole.transpose(), part.clone(), part.transpose()] {
+            let expected = tensor.clone().select(0, on_device.clone()).into_data();
+            for dtype in [DType::F32, DType::BF16, DType::F16] {
+                let rows = Matrix::Device(tensor.clone().cast(dtype)).rows(&ids, &on_device);
+                assert_eq!(rows.into_data(), expected, "{dtype:?}");
             }
         }
     }
