@@ -8,6 +8,7 @@ have been refused with a reason. Run by .ci/run where sae-lens is installed.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,16 +35,29 @@ ARCHITECTURES = {
 }
 
 
+# What the user is asked to state where a file does not say it, by a part of the refusal. SAELens computes the
+# features of `expected_average_only_in` as if its factor were in the weights.
+STATED = {
+    "do not name its hook point": ["--hook", "blocks.0.hook_resid_post"],
+    "the hook point in": ["--hook", "blocks.0.hook_resid_mid:blocks.0.hook_mlp_out"],
+    "it is not known whether that is folded": ["--activation-scale", "folded"],
+}
+
+
 def convert(binary, source, target):
-    """Returns whether the SAE was written; a refusal must have a reason."""
-    command = [binary, "convert", source, target, "--to", "saelens"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode and "do not name its hook point" in run.stderr + run.stdout:
-        run = subprocess.run(command + ["--hook", "blocks.0.hook_resid_post"], capture_output=True, text=True)
-    if run.returncode and "the hook point in" in run.stderr:
-        hooks = "blocks.0.hook_resid_mid:blocks.0.hook_mlp_out"
-        run = subprocess.run(command + ["--hook", hooks], capture_output=True, text=True)
-    return None if run.returncode == 0 else run.stderr.strip()
+    """Returns why the SAE was not written; None if it was."""
+    stated = []
+    while True:
+        command = [binary, "convert", source, target, "--to", "saelens", *stated]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode == 0:
+            return None
+        asked = [flags for text, flags in STATED.items() if text in run.stderr]
+        formats = re.findall("could be an SAE of the format ([a-z-]+)", run.stderr)
+        asked += [["--format", name] for name in formats]
+        if not asked or asked[0][1] in stated:
+            return run.stderr.strip()
+        stated += asked[0]
 
 
 def check(case, folder):
