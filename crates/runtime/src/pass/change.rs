@@ -45,20 +45,20 @@ impl UnreadLengths {
 /// returns the lengths that the reports on the changes wait for.
 ///
 /// # Shapes
-/// - `x`: any shape that flattens to `[tokens, width]`, the tokens of each plan in turn; the output has the same
-///   shape
-pub(crate) fn change<const D: usize>(
+/// - `x`: `[tokens, width]`, the tokens of each plan in turn; the output has the same shape
+pub(crate) fn change(
     plans: &mut [PlanPass<'_, '_>],
     point: HookPoint,
-    x: &Tensor<D>,
+    x: Tensor<2>,
     arrived: &Arrived,
-) -> (Option<Tensor<D>>, Option<UnreadLengths>) {
+) -> (Option<Tensor<2>>, Option<UnreadLengths>) {
     let applied: Vec<_> = plans.iter().map(|plan| plan.edits(point)).collect();
-    let Some(first) = applied.iter().flatten().next() else { return (None, None) };
+    if applied.iter().all(Option::is_none) {
+        return (None, None);
+    }
     let tokens = plans[0].tokens();
-    let flat = x.clone().reshape([plans.len() * tokens, first.edits.rows.width()]);
-    let base = with_reconstructions(plans, &applied, flat.clone(), arrived);
-    let numbers = Numbers::read(&applied, &flat, &base, arrived);
+    let base = with_reconstructions(plans, &applied, x.clone(), arrived);
+    let numbers = Numbers::read(&applied, &x, &base, arrived);
 
     let directions = applied.iter().flatten().map(|of| of.edits.rows.count()).max().unwrap_or(0);
     let mut moved = vec![0.0; plans.len() * tokens * directions];
@@ -74,7 +74,7 @@ pub(crate) fn change<const D: usize>(
     if moves.iter().any(|moves| !moves.is_empty()) {
         match &numbers.lengths {
             Some(lengths) => report(plans, point, &moves, lengths),
-            None => unread = Some(UnreadLengths { point, lengths: lengths(flat), moves }),
+            None => unread = Some(UnreadLengths { point, lengths: lengths(x), moves }),
         }
     }
     let changed = if moved.iter().any(|&moved| moved != 0.0) {
@@ -84,7 +84,7 @@ pub(crate) fn change<const D: usize>(
         let replaces = |of: &AppliedEdits<'_, '_>| of.edits.reconstructs.is_some();
         applied.iter().flatten().any(replaces).then_some(base)
     };
-    (changed.map(|changed| changed.reshape(x.dims())), unread)
+    (changed, unread)
 }
 
 /// Reports the moves of each plan.

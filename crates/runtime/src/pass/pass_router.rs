@@ -71,7 +71,10 @@ impl<'r, 'p, 'm> PassRouter<'r, 'p, 'm> {
     }
 
     /// Encodes the activations at `point` for the plans that read it.
-    fn read<const D: usize>(&mut self, point: HookPoint, x: &Tensor<D>) {
+    ///
+    /// # Shapes
+    /// - `x`: `[tokens, d_in]`
+    fn read(&mut self, point: HookPoint, x: Tensor<2>) {
         let mut sae = None;
         let (mut soonest, mut keeps, mut plans) = (Need::Never, false, Vec::new());
         for (at, plan) in self.plans.iter().enumerate() {
@@ -84,7 +87,6 @@ impl<'r, 'p, 'm> PassRouter<'r, 'p, 'm> {
             }
         }
         let Some(sae) = sae else { return };
-        let x = x.clone().reshape([self.tokens(), sae.config().d_in()]);
         if keeps {
             self.arrived.insert(point, x.clone());
         }
@@ -149,9 +151,11 @@ impl HookRouter for PassRouter<'_, '_, '_> {
         if !self.wants(point) {
             return x;
         }
-        self.read(point, &x);
-        let (changed, lengths) = change(self.plans, point, &x, &self.arrived);
+        let (dims, tokens) = (x.dims(), self.tokens());
+        let flat = x.clone().reshape([tokens, dims.iter().product::<usize>() / tokens]);
+        self.read(point, flat.clone());
+        let (changed, lengths) = change(self.plans, point, flat, &self.arrived);
         self.lengths.extend(lengths);
-        changed.unwrap_or(x)
+        changed.map_or(x, |changed| changed.reshape(dims))
     }
 }
