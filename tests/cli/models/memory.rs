@@ -48,6 +48,14 @@ fn write_of_mixed_types(dir: &Path, times: usize) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
+/// The bytes of a file and of the memory that `measured` finds for it, of a large one more than of a small one.
+fn growth(measured: impl Fn(usize) -> (u64, u64), [small, large]: [usize; 2]) -> (u64, u64) {
+    let ((small, of_small), (large, of_large)) = (measured(small), measured(large));
+    let (bytes, memory) = (large - small, of_large - of_small);
+    println!("{} MB of weights, {} MB of memory", bytes >> 20, memory >> 20);
+    (bytes, memory)
+}
+
 #[test]
 fn a_checkpoint_of_mixed_types_takes_little_more_memory_than_its_size() {
     let measured = |times: usize| {
@@ -56,10 +64,9 @@ fn a_checkpoint_of_mixed_types_takes_little_more_memory_than_its_size() {
         let args = ["run", "--model", dir.path().to_str().unwrap(), "--tokens", "5,7"];
         (size, nanoscope(&args).peak_memory())
     };
-    let ((small, of_small), (large, of_large)) = (measured(1), measured(10));
 
-    let (bytes, memory) = (large - small, of_large - of_small);
-    println!("{} MB of weights, {} MB of memory", bytes >> 20, memory >> 20);
+    let (bytes, memory) = growth(measured, [1, 10]);
+
     assert!(bytes > 200_000_000 && (memory as f64) < 1.15 * bytes as f64, "{bytes}: {memory}");
 }
 
@@ -98,9 +105,8 @@ fn an_sae_takes_the_memory_of_what_is_read_of_it() {
         let args = ["run", "--model", &*model, "--sae", sae, "--tokens", "5", "--top", "1"];
         (size, nanoscope(&args).peak_memory())
     };
-    let ((small, of_small), (large, of_large)) = (measured(1_000), measured(400_000));
 
-    let (bytes, memory) = (large - small, of_large - of_small);
-    println!("{} MB of weights, {} MB of memory", bytes >> 20, memory >> 20);
+    let (bytes, memory) = growth(measured, [1_000, 400_000]);
+
     assert!(bytes > 200_000_000 && (memory as f64) < 0.75 * bytes as f64, "{bytes}: {memory}");
 }

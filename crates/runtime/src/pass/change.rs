@@ -1,6 +1,6 @@
 //! The change of an activation by the plans of a pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
@@ -108,13 +108,15 @@ fn with_reconstructions(
     mut x: Tensor<2>,
     arrived: &Arrived,
 ) -> Tensor<2> {
-    let reconstructs = |of: &Option<AppliedEdits<'_, '_>>| of.as_ref()?.edits.reconstructs;
-    let hooks: BTreeSet<HookPoint> = applied.iter().filter_map(reconstructs).collect();
-    for hook in hooks {
-        let is_own = |of: &&Option<AppliedEdits<'_, '_>>| reconstructs(of) == Some(hook);
-        let first = applied.iter().position(|of| is_own(&of)).expect("an edit reconstructs it");
-        let (reader, _) = plans[first].reader(hook).expect("what is reconstructed is read");
-        let mut features = SparseFeatures::new(reader.sae.config().d_sae());
+    let mut saes = BTreeMap::new();
+    for (plan, of) in plans.iter().zip(applied) {
+        if let Some(hook) = of.as_ref().and_then(|of| of.edits.reconstructs) {
+            let (reader, _) = plan.reader(hook).expect("what is reconstructed is read");
+            saes.insert(hook, reader.sae);
+        }
+    }
+    for (hook, sae) in saes {
+        let mut features = SparseFeatures::new(sae.config().d_sae());
         let mut covered = Vec::new();
         for (plan, of) in plans.iter().zip(applied) {
             match of {
@@ -128,7 +130,7 @@ fn with_reconstructions(
                 }
             }
         }
-        let with = reader.sae.decode_sparse(&features, arrived[&hook].clone());
+        let with = sae.decode_sparse(&features, arrived[&hook].clone());
         x = replace_rows(x, with, covered);
     }
     x

@@ -9,7 +9,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 /// - `moved`: the distance along each direction, `[plans * tokens * directions]`
 /// - `directions`: `[plans, directions, width]`
 pub(crate) fn move_along(x: Tensor<2>, moved: Vec<f32>, directions: Tensor<3>) -> Tensor<2> {
-    let [rows, _] = x.dims();
+    let [rows, width] = x.dims();
     let [plans, count, _] = directions.dims();
     let delta = if let [moved] = moved[..] {
         directions * moved
@@ -17,8 +17,7 @@ pub(crate) fn move_along(x: Tensor<2>, moved: Vec<f32>, directions: Tensor<3>) -
         let moved = TensorData::new(moved, [plans, rows / plans, count]);
         Tensor::<3>::from_data(moved, &x.device()).matmul(directions)
     };
-    let dims = x.dims();
-    x + delta.reshape(dims)
+    x + delta.reshape([rows, width])
 }
 
 /// Replaces the covered rows of `x` by those of `with`.
